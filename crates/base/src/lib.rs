@@ -4,11 +4,13 @@
 pub mod disk;
 pub mod hash;
 pub mod segment;
+pub mod slot;
 pub mod time;
 pub mod uuid;
 pub mod varint;
 
 pub use segment::{FileRange, Segment};
+pub use slot::Slot;
 pub use time::{Instant, Now};
 pub use uuid::Uuid;
 

@@ -80,6 +80,11 @@ impl std::str::FromStr for Uuid {
     }
 }
 
+/// Standard base64 with padding, as JSON carries bytes.
+pub fn base64_standard(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

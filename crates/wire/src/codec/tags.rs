@@ -1,0 +1,51 @@
+//! Tagged fields (KIP-482): those this version does not know are kept and written again.
+
+use super::Writer;
+use bytes::Bytes;
+
+/// Tags that were received and are not known; eight bytes where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnknownTags(Option<Box<Vec<(u32, Bytes)>>>);
+
+impl UnknownTags {
+    pub fn push(&mut self, tag: u32, value: Bytes) {
+        self.0.get_or_insert_default().push((tag, value));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &(u32, Bytes)> {
+        self.0.iter().flat_map(|tags| tags.iter())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// Collects the known tagged fields of a struct, then writes them merged with the unknown ones, in the order of their tags.
+#[derive(Default)]
+pub struct TagWriter(Vec<(u32, Writer)>);
+
+impl TagWriter {
+    pub fn field(&mut self, tag: u32) -> &mut Writer {
+        let at = self.0.len();
+        self.0.push((tag, Writer::new()));
+        &mut self.0[at].1
+    }
+
+    pub fn write(self, unknown: &UnknownTags, w: &mut Writer) {
+        if self.0.is_empty() && unknown.is_empty() {
+            w.unsigned_varint(0);
+            return;
+        }
+        // No schema has records in a tagged field, so what was collected is always memory.
+        let known = self.0.into_iter().filter_map(|(tag, writer)| Some((tag, writer.finish_bytes().ok()?)));
+        let mut all: Vec<(u32, Bytes)> = known.chain(unknown.iter().cloned()).collect();
+        all.sort_by_key(|(tag, _)| *tag);
+        w.unsigned_varint(all.len() as u32);
+        for (tag, value) in all {
+            w.unsigned_varint(tag);
+            w.unsigned_varint(value.len() as u32);
+            w.raw(&value);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Encoding into segments, so that records leave by reference: memory is not copied and file ranges stay file ranges.
+
+use super::Records;
+use base::segment::Segment;
+use base::{Uuid, varint};
+use bytes::{BufMut, Bytes, BytesMut};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error("{field} is not supported at version {version}")]
+    Unsupported { field: &'static str, version: i16 },
+    #[error("{field} may not be null at version {version}")]
+    Null { field: &'static str, version: i16 },
+    #[error("{message} has no version {version}")]
+    Version { message: &'static str, version: i16 },
+    #[error("a {what} of {len} bytes or elements is too long for the protocol")]
+    TooLong { what: &'static str, len: usize },
+    #[error("records in a file cannot be encoded into memory here")]
+    FileRecords,
+}
+
+/// Records up to this length are copied next to the fields around them: cheaper than one more segment in the gather list.
+const COPY_MAX: usize = 1024;
+
+#[derive(Default)]
+pub struct Writer {
+    done: Vec<Segment>,
+    done_len: usize,
+    buf: BytesMut,
+}
+
+macro_rules! fixed {
+    ($($name:ident $ty:ty),*) => { $(
+        #[inline]
+        pub fn $name(&mut self, value: $ty) {
+            self.buf.put_slice(&value.to_be_bytes());
+        }
+    )* };
+}
+
+impl Writer {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.done_len + self.buf.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fixed!(i8 i8, i16 i16, u16 u16, i32 i32, u32 u32, i64 i64, f64 f64);
+
+    #[inline]
+    pub fn bool(&mut self, value: bool) {
+        self.buf.put_u8(u8::from(value));
+    }
+
+    pub fn uuid(&mut self, value: Uuid) {
+        self.buf.put_slice(&value.0);
+    }
+
+    #[inline]
+    pub fn unsigned_varint(&mut self, value: u32) {
+        varint::write_u32(&mut self.buf, value);
+    }
+
+    /// Raw bytes, without a length before them.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.buf.put_slice(bytes);
+    }
+
+    pub fn string(&mut self, text: &str, flex: bool) -> Result<(), EncodeError> {
+        if text.len() > 0x7fff {
+            return Err(EncodeError::TooLong { what: "string", len: text.len() });
+        }
+        if flex {
+            self.unsigned_varint(text.len() as u32 + 1);
+        } else {
+            self.i16(text.len() as i16);
+        }
+        self.buf.put_slice(text.as_bytes());
+        Ok(())
+    }
+
+    pub fn null_string(&mut self, flex: bool) {
+        if flex { self.unsigned_varint(0) } else { self.i16(-1) }
+    }
+
+    /// The length before an array or bytes.
+    pub fn array_len(&mut self, len: usize, flex: bool) -> Result<(), EncodeError> {
+        if len >= 0x7fff_ffff {
+            return Err(EncodeError::TooLong { what: "array", len });
+        }
+        if flex {
+            self.unsigned_varint(len as u32 + 1)
+        } else {
+            self.i32(len as i32)
+        }
+        Ok(())
+    }
+
+    /// Null in place of an array, bytes or records.
+    pub fn null_array(&mut self, flex: bool) {
+        if flex { self.unsigned_varint(0) } else { self.i32(-1) }
+    }
+
+    pub fn bytes(&mut self, bytes: &Bytes, flex: bool) -> Result<(), EncodeError> {
+        self.array_len(bytes.len(), flex)?;
+        self.push_bytes(bytes);
+        Ok(())
+    }
+
+    pub fn records(&mut self, records: &Records, flex: bool) -> Result<(), EncodeError> {
+        self.array_len(records.len(), flex)?;
+        for segment in records.segments() {
+            match segment {
+                Segment::Bytes(bytes) => self.push_bytes(bytes),
+                Segment::File(range) => self.push_segment(Segment::File(range.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    fn push_bytes(&mut self, bytes: &Bytes) {
+        if bytes.len() <= COPY_MAX {
+            self.buf.put_slice(bytes);
+        } else {
+            self.push_segment(Segment::Bytes(bytes.clone()));
+        }
+    }
+
+    fn push_segment(&mut self, segment: Segment) {
+        self.flush();
+        self.done_len += segment.len();
+        self.done.push(segment);
+    }
+
+    fn flush(&mut self) {
+        if !self.buf.is_empty() {
+            self.done_len += self.buf.len();
+            self.done.push(Segment::Bytes(self.buf.split().freeze()));
+        }
+    }
+
+    pub fn finish(mut self) -> Vec<Segment> {
+        self.flush();
+        self.done
+    }
+
+    /// All of it as one run of bytes.
+    pub fn finish_bytes(self) -> Result<Bytes, EncodeError> {
+        if self.done.is_empty() {
+            return Ok(self.buf.freeze());
+        }
+        let mut out = BytesMut::with_capacity(self.len());
+        for segment in self.finish() {
+            match segment {
+                Segment::Bytes(bytes) => out.put_slice(&bytes),
+                Segment::File(_) => return Err(EncodeError::FileRecords),
+            }
+        }
+        Ok(out.freeze())
+    }
+
+    /// Puts the length of everything written so far in front of it, as frames have it.
+    pub fn finish_frame(self) -> Vec<Segment> {
+        let len = self.len() as u32;
+        let mut segments = self.finish();
+        let prefix = len.to_be_bytes();
+        match segments.first_mut() {
+            Some(Segment::Bytes(first)) if first.len() <= COPY_MAX => {
+                let mut joined = BytesMut::with_capacity(4 + first.len());
+                joined.put_slice(&prefix);
+                joined.put_slice(first);
+                *first = joined.freeze();
+            }
+            _ => segments.insert(0, Segment::Bytes(Bytes::copy_from_slice(&prefix))),
+        }
+        segments
+    }
+}
