@@ -1,0 +1,307 @@
+//! Hot path. One connection: the only loop of the broker that waits for a socket.
+//!
+//! A turn of the loop: poll what is parked, handle the frames that are there, write the answers that are next in order, read more.
+//! Requests are handled in the order they came and answered in that order, but the next one is handled while earlier ones wait.
+//! At most `UNANSWERED_MAX` requests are unanswered; then reading stops, so a client that does not read its answers is held back
+//! by its own socket.
+
+use crate::frame::FrameReader;
+use crate::limits::Permit;
+use crate::output::Output;
+use crate::service::{Handled, Parked, Session};
+use crate::stats::Stats;
+use crate::worker::Worker;
+use base::{Instant, Now, Segment};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// Answers a connection may owe before it is no longer read.
+pub(crate) const UNANSWERED_MAX: usize = 16;
+/// After this much work a connection lets the others of its worker run.
+const FRAMES_PER_TURN: usize = 64;
+const BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+
+pub(crate) enum Closed {
+    ByPeer,
+    Idle,
+    Stopping,
+    Failed(io::Error),
+    /// By the service or because of a malformed frame; the text is for the log.
+    Refused(String),
+}
+
+enum Slot {
+    Ready(Vec<Segment>),
+    Parked(Box<dyn Parked>),
+    /// Earlier answers leave, then the connection closes.
+    Close(String),
+}
+
+pub(crate) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    session: Box<dyn Session>,
+    input: FrameReader,
+    slots: VecDeque<Slot>,
+    output: Output,
+    last_active: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    timer_at: Instant,
+    /// No more frames will be handled: the peer is done sending, or the connection is about to close.
+    input_done: bool,
+    key: u64,
+    worker: Rc<Worker>,
+    _permit: Permit,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        session: Box<dyn Session>,
+        key: u64,
+        worker: Rc<Worker>,
+        permit: Permit,
+    ) -> Self {
+        let last_active = (worker.clock)().mono;
+        Self {
+            stream,
+            peer,
+            session,
+            input: FrameReader::default(),
+            slots: VecDeque::new(),
+            output: Output::default(),
+            last_active,
+            timer: None,
+            timer_at: Instant::FAR_FUTURE,
+            input_done: false,
+            key,
+            worker,
+            _permit: permit,
+        }
+    }
+
+    fn now(&self) -> Now {
+        (self.worker.clock)()
+    }
+
+    fn unanswered(&self) -> usize {
+        self.slots.len() + self.output.responses()
+    }
+
+    fn may_read(&self) -> bool {
+        !self.input_done && self.unanswered() < UNANSWERED_MAX && !self.worker.stopping.get()
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        let mut now = self.now();
+        self.poll_parked(now, cx.waker());
+        let mut frames = 0;
+        let mut bytes = 0;
+        loop {
+            while self.may_read() && frames < FRAMES_PER_TURN && bytes < BYTES_PER_TURN {
+                match self.input.next_frame(self.worker.request_max_bytes) {
+                    Ok(Some(frame)) => {
+                        frames += 1;
+                        bytes += frame.len();
+                        now = self.now();
+                        self.handle(now, frame, cx.waker());
+                    }
+                    Ok(None) => break,
+                    Err(e) => self.refuse(e.to_string()),
+                }
+            }
+            if let Some(closed) = self.write(now, cx) {
+                return Poll::Ready(closed);
+            }
+            if !self.may_read() {
+                break;
+            }
+            if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match self.input.fill(&mut self.stream, &self.worker.pool, self.worker.request_max_bytes, cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => self.input_done = true,
+                Poll::Ready(Ok(n)) => {
+                    Stats::add(&self.worker.stats.bytes_in, n);
+                    self.last_active = now.mono;
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Closed::Failed(e)),
+            }
+        }
+        if self.unanswered() == 0 {
+            if self.worker.stopping.get() {
+                return Poll::Ready(Closed::Stopping);
+            }
+            if self.input_done {
+                return Poll::Ready(Closed::ByPeer);
+            }
+        }
+        if !self.may_read() {
+            self.input.release(&self.worker.pool);
+        }
+        self.wait_until(now, cx)
+    }
+
+    fn handle(&mut self, now: Now, frame: Bytes, waker: &Waker) {
+        Stats::add(&self.worker.stats.requests, 1);
+        let api_key = frame.first_chunk::<2>().map(|b| i16::from_be_bytes(*b));
+        match catch_unwind(AssertUnwindSafe(|| self.session.handle(now, frame, waker))) {
+            Ok(Handled::Response(response)) if self.slots.is_empty() => self.output.push(response),
+            Ok(Handled::Response(response)) => self.slots.push_back(Slot::Ready(response)),
+            Ok(Handled::NoResponse) => {}
+            Ok(Handled::Parked(parked)) => self.slots.push_back(Slot::Parked(parked)),
+            Ok(Handled::Close(reason)) => self.refuse(reason),
+            Err(_) => self.panicked(api_key),
+        }
+    }
+
+    fn poll_parked(&mut self, now: Now, waker: &Waker) {
+        for i in 0..self.slots.len() {
+            let Some(Slot::Parked(parked)) = self.slots.get_mut(i) else { continue };
+            match catch_unwind(AssertUnwindSafe(|| parked.poll(now, waker))) {
+                Ok(Some(response)) => self.slots[i] = Slot::Ready(response),
+                Ok(None) => {}
+                Err(_) => {
+                    self.slots.truncate(i);
+                    self.panicked(None);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.input_done = true;
+        self.slots.push_back(Slot::Close(reason));
+    }
+
+    /// The panic hook has logged where and why.
+    fn panicked(&mut self, api_key: Option<i16>) {
+        Stats::add(&self.worker.stats.panics, 1);
+        tracing::error!(peer = %self.peer, api_key, "a request handler panicked; its connection is closed");
+        self.refuse("a request handler panicked".into());
+    }
+
+    /// Writes the answers that are next in order.
+    fn write(&mut self, now: Now, cx: &mut Context<'_>) -> Option<Closed> {
+        let mut close = None;
+        loop {
+            match self.slots.front() {
+                Some(Slot::Ready(_)) => {
+                    if let Some(Slot::Ready(response)) = self.slots.pop_front() {
+                        self.output.push(response);
+                    }
+                }
+                Some(Slot::Close(reason)) => {
+                    close = Some(reason.clone());
+                    break;
+                }
+                Some(Slot::Parked(_)) | None => break,
+            }
+        }
+        if self.output.is_empty() {
+            return close.map(Closed::Refused);
+        }
+        let mut written = 0;
+        let poll = self.output.flush(&self.stream, cx, &mut written);
+        if written > 0 {
+            Stats::add(&self.worker.stats.bytes_out, written);
+            self.last_active = now.mono;
+        }
+        match poll {
+            Poll::Ready(Ok(())) => close.map(Closed::Refused),
+            Poll::Ready(Err(e)) => Some(Closed::Failed(e)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Sleeps until a parked request is due or the connection has been idle for too long.
+    fn wait_until(&mut self, now: Now, cx: &mut Context<'_>) -> Poll<Closed> {
+        let mut due = Instant::FAR_FUTURE;
+        let mut parked = false;
+        for slot in &self.slots {
+            if let Slot::Parked(request) = slot {
+                due = due.min(request.deadline());
+                parked = true;
+            }
+        }
+        // A connection whose request waits is not idle; one whose peer stopped reading its answers is.
+        if !parked && let Some(idle_max) = self.worker.idle_max {
+            let idle_at = self.last_active + idle_max;
+            if idle_at <= now.mono {
+                Stats::add(&self.worker.stats.expired_idle, 1);
+                return Poll::Ready(Closed::Idle);
+            }
+            due = due.min(idle_at);
+        }
+        if due == Instant::FAR_FUTURE {
+            return Poll::Pending;
+        }
+        // At least a millisecond: a request that is due and still does not answer must not spin.
+        let due = due.max(now.mono + Duration::from_millis(1));
+        loop {
+            if due < self.timer_at {
+                let at = tokio::time::Instant::now() + (due - now.mono);
+                match &mut self.timer {
+                    Some(timer) => timer.as_mut().reset(at),
+                    None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
+                }
+                self.timer_at = due;
+            }
+            let Some(timer) = &mut self.timer else { return Poll::Pending };
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // It was set for an earlier deadline than there is now, or the time has come: set it anew; a due request is polled then.
+            self.timer_at = Instant::FAR_FUTURE;
+            if due <= (self.worker.clock)().mono {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Future for Connection {
+    type Output = Closed;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+        let this = self.get_mut();
+        this.worker.register(this.key, cx.waker());
+        this.turn(cx)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.deregister(self.key);
+        self.worker.stats.closed.fetch_add(1, Relaxed);
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::ByPeer => f.write_str("closed by the peer"),
+            Closed::Idle => f.write_str("idle for longer than connections.max.idle.ms"),
+            Closed::Stopping => f.write_str("the node stops"),
+            Closed::Failed(e) => write!(f, "{e}"),
+            Closed::Refused(reason) => f.write_str(reason),
+        }
+    }
+}

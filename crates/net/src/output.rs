@@ -1,0 +1,146 @@
+//! Hot path. Bytes of responses on their way to a socket: memory by sendmsg, file ranges by sendfile.
+
+use base::{FileRange, Segment};
+use bytes::Buf;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+const SLICES_MAX: usize = 64;
+/// How much of a file without a descriptor (a simulated disk) is read at a time.
+const COPY_CHUNK: usize = 256 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Output {
+    segments: VecDeque<Queued>,
+    responses: usize,
+}
+
+struct Queued {
+    segment: Segment,
+    /// The last one of its response.
+    last: bool,
+}
+
+impl Output {
+    pub(crate) fn push(&mut self, response: Vec<Segment>) {
+        let count = response.len();
+        if count == 0 {
+            return;
+        }
+        self.responses += 1;
+        for (i, segment) in response.into_iter().enumerate() {
+            self.segments.push_back(Queued { segment, last: i + 1 == count });
+        }
+    }
+
+    /// Responses not yet written in full.
+    pub(crate) fn responses(&self) -> usize {
+        self.responses
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Writes until all is written (`Ready`) or the socket is full (`Pending`, the task is woken when it drains).
+    /// Returns how many bytes were written in this call through `written`.
+    pub(crate) fn flush(&mut self, stream: &TcpStream, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
+        loop {
+            self.drop_finished();
+            let Some(front) = self.segments.front_mut() else { return Poll::Ready(Ok(())) };
+            let result = match &mut front.segment {
+                Segment::File(range) if range.file.fd().is_some() => send_file(stream, range),
+                Segment::File(_) => {
+                    self.read_ahead()?;
+                    continue;
+                }
+                Segment::Bytes(_) => self.send_bytes(stream),
+            };
+            match result {
+                Ok(n) => *written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match stream.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    fn drop_finished(&mut self) {
+        while let Some(front) = self.segments.front()
+            && front.segment.is_empty()
+        {
+            self.responses -= usize::from(front.last);
+            self.segments.pop_front();
+        }
+    }
+
+    fn send_bytes(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        // With a file range next, the kernel may wait for it instead of sending the header in a packet of its own.
+        let mut flags = SendFlags::NOSIGNAL;
+        for queued in &self.segments {
+            match &queued.segment {
+                Segment::Bytes(bytes) if count < SLICES_MAX => {
+                    slices[count] = IoSlice::new(bytes);
+                    count += 1;
+                }
+                Segment::Bytes(_) => break,
+                Segment::File(range) => {
+                    if range.len > 0 {
+                        flags |= SendFlags::MORE;
+                    }
+                    break;
+                }
+            }
+        }
+        let mut n = stream.try_io(Interest::WRITABLE, || {
+            Ok(rustix::net::sendmsg(stream, &slices[..count], &mut SendAncillaryBuffer::default(), flags)?)
+        })?;
+        let sent = n;
+        for queued in &mut self.segments {
+            let Segment::Bytes(bytes) = &mut queued.segment else { break };
+            let part = n.min(bytes.len());
+            bytes.advance(part);
+            n -= part;
+            if n == 0 {
+                break;
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Replaces the beginning of a file range in front by its bytes.
+    fn read_ahead(&mut self) -> io::Result<()> {
+        let Some(Queued { segment: Segment::File(range), last }) = self.segments.pop_front() else { return Ok(()) };
+        let part = range.len.min(COPY_CHUNK);
+        let bytes = FileRange { file: range.file.clone(), position: range.position, len: part }.read()?;
+        let rest = FileRange { file: range.file, position: range.position + part as u64, len: range.len - part };
+        self.segments.push_front(Queued { segment: Segment::File(rest), last });
+        self.segments.push_front(Queued { segment: Segment::Bytes(bytes), last: false });
+        Ok(())
+    }
+}
+
+fn send_file(stream: &TcpStream, range: &mut FileRange) -> io::Result<usize> {
+    let mut position = range.position;
+    let n = stream.try_io(Interest::WRITABLE, || {
+        let Some(file) = range.file.fd() else { return Err(io::ErrorKind::Unsupported.into()) };
+        Ok(rustix::fs::sendfile(stream, file, Some(&mut position), range.len)?)
+    })?;
+    if n == 0 {
+        // Truncated since the range was read. The client was promised more bytes, so only closing is left.
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a log segment is shorter than the range that was to be sent"));
+    }
+    range.position += n as u64;
+    range.len -= n;
+    Ok(n)
+}
