@@ -1,1 +1,12 @@
+//! Owns: the active controller. Pure `decide` functions turn a request and the head image into records and an answer; `Node`
+//! drives raft, keeps the head (uncommitted) and the committed image, and releases answers when their records are committed.
+//! Used by: server (the metadata thread loops over `Node`), broker (through the seam types only).
+//! Never does: threads, sockets, clock reads. Decisions read the head image, as Kafka's do.
+//! Kafka: `QuorumController` and its control managers.
 
+pub mod seam;
+
+pub use seam::{
+    ControllerClient, ControllerError, ControllerRequest, ControllerResponse, MetadataListener, MetadataUpdate, RequestContext,
+    ResponseSlot,
+};
