@@ -1,1 +1,16 @@
+//! Owns: the partitions of this broker: which it leads, their logs, in-sync replicas, high watermarks, and who waits for them.
+//! Used by: broker (all handlers that touch records), server (opening, housekeeping, clean stop).
+//! Never does: threads, clock reads, network. Locks: one mutex per partition, never two at once.
+//! Kafka counterpart: `ReplicaManager`, `Partition`, `LogManager`, the purgatories for Produce and Fetch.
 
+mod error;
+mod log_config;
+mod partition;
+mod set;
+mod watch;
+
+pub use error::PartitionError;
+pub use log_config::log_config;
+pub use partition::{Acks, FetchRead, Partition, PartitionAppend};
+pub use set::{LogDir, OpenTask, PartitionSet};
+pub use watch::{Watch, WatchId};

@@ -1,0 +1,266 @@
+//! One partition on this broker. Hot path: `append` and `read` run under the partition's lock, on the thread that read the socket.
+//!
+//! Guarantees: what `append` acknowledged with `high_watermark` above it is readable by consumers; offsets are dense and never
+//! reused. Non-guarantee: durability beyond replication; nothing is synced here (see `flush.messages`, `flush.ms`).
+
+use crate::error::PartitionError;
+use crate::watch::{Watch, WatchId, Watchers};
+use base::{Now, Segment, TopicPartition, Uuid};
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::task::Waker;
+use storage::{AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit};
+use wire::ErrorCode;
+
+/// How many replicas must have a record before the producer is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    None,
+    Leader,
+    /// All in-sync replicas, of which there must be at least min.insync.replicas.
+    All,
+}
+
+pub struct Partition {
+    pub topic_partition: TopicPartition,
+    pub topic_id: Uuid,
+    broker_id: i32,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Absent once the log was closed, deleted, or its directory failed.
+    log: Option<Log>,
+    leader: i32,
+    leader_epoch: i32,
+    partition_epoch: i32,
+    isr: Vec<i32>,
+    watchers: Watchers,
+}
+
+#[derive(Clone, Debug)]
+pub struct PartitionAppend {
+    pub info: AppendInfo,
+    /// With acks=all: answered when the high watermark reaches this.
+    pub required_high_watermark: i64,
+    pub high_watermark: i64,
+}
+
+/// What a Fetch got from one partition.
+#[derive(Debug)]
+pub struct FetchRead {
+    pub records: Vec<Segment>,
+    pub size: usize,
+    pub aborted_transactions: Option<Vec<(i64, i64)>>,
+    pub high_watermark: i64,
+    pub last_stable_offset: i64,
+    pub log_start_offset: i64,
+    pub log_end_offset: i64,
+}
+
+impl Partition {
+    pub fn new(broker_id: i32, topic_id: Uuid, log: Log) -> Self {
+        Partition {
+            topic_partition: log.topic_partition().clone(),
+            topic_id,
+            broker_id,
+            state: Mutex::new(State {
+                log: Some(log),
+                leader: metadata::image::partition::NO_LEADER,
+                leader_epoch: -1,
+                partition_epoch: -1,
+                isr: Vec::new(),
+                watchers: Watchers::default(),
+            }),
+        }
+    }
+
+    /// Takes over what the controller decided. A new leader epoch is noted in the log before its first batch.
+    pub fn apply(&self, registration: &metadata::Partition) -> Result<(), LogError> {
+        let mut state = self.state.lock();
+        if registration.partition_epoch < state.partition_epoch {
+            return Ok(());
+        }
+        let new_epoch = registration.leader_epoch > state.leader_epoch;
+        state.leader = registration.leader;
+        state.leader_epoch = registration.leader_epoch;
+        state.partition_epoch = registration.partition_epoch;
+        state.isr = registration.isr.clone();
+        let leads = state.leader == self.broker_id;
+        let mut result = Ok(());
+        if let (true, true, Some(log)) = (leads, new_epoch, state.log.as_mut()) {
+            let end = log.log_end_offset();
+            result = log.assign_epoch(registration.leader_epoch, end);
+        }
+        // Whoever waits here must look again: the leader may be another, the in-sync replicas fewer.
+        advance(self.broker_id, &mut state);
+        let woken = state.watchers.all();
+        drop(state);
+        wake(woken);
+        result
+    }
+
+    pub fn leader_epoch(&self) -> i32 {
+        self.state.lock().leader_epoch
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.state.lock().leader == self.broker_id
+    }
+
+    /// Appends one batch that a client or a coordinator sent.
+    pub fn append(&self, records: Bytes, acks: Acks, origin: AppendOrigin, now: Now) -> Result<PartitionAppend, PartitionError> {
+        let mut state = self.state.lock();
+        let in_sync = state.isr.len();
+        let epoch = state.leader_epoch;
+        let log = leader_log(self.broker_id, &mut state, None)?;
+        let needed = log.config().min_insync_replicas.max(1) as usize;
+        if acks == Acks::All && in_sync < needed {
+            let message = format!(
+                "The size of the current ISR : {in_sync} is insufficient to satisfy the min.isr requirement of {needed} for partition {}",
+                self.topic_partition
+            );
+            return Err(PartitionError::new(ErrorCode::NotEnoughReplicas, message));
+        }
+        let info = log.append_as_leader(records, epoch, origin, now).map_err(|error| {
+            let mut error = PartitionError::from(error);
+            error.log_start_offset = log.log_start_offset();
+            error
+        })?;
+        let required_high_watermark = info.last_offset + 1;
+        let woken = advance(self.broker_id, &mut state);
+        let high_watermark = state.log.as_ref().map_or(0, Log::high_watermark);
+        drop(state);
+        wake(woken);
+        Ok(PartitionAppend { info, required_high_watermark, high_watermark })
+    }
+
+    /// Reads for a consumer: never beyond the high watermark, or the last stable offset.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        limit: ReadLimit,
+        current_leader_epoch: Option<i32>,
+        min_one: bool,
+    ) -> Result<FetchRead, PartitionError> {
+        let mut state = self.state.lock();
+        let log = leader_log(self.broker_id, &mut state, current_leader_epoch)?;
+        let read = log.read(offset, max_bytes, limit, min_one).map_err(|error| {
+            let mut error = PartitionError::from(error);
+            error.log_start_offset = log.log_start_offset();
+            error
+        })?;
+        Ok(FetchRead {
+            records: read.records,
+            size: read.size,
+            aborted_transactions: read.aborted_transactions,
+            high_watermark: read.high_watermark,
+            last_stable_offset: read.last_stable_offset,
+            log_start_offset: read.log_start_offset,
+            log_end_offset: read.log_end_offset,
+        })
+    }
+
+    /// Runs `f` on the log if this broker leads the partition at the epoch the client knows.
+    pub fn with_leader_log<T>(&self, current_leader_epoch: Option<i32>, f: impl FnOnce(&mut Log) -> T) -> Result<T, PartitionError> {
+        let mut state = self.state.lock();
+        Ok(f(leader_log(self.broker_id, &mut state, current_leader_epoch)?))
+    }
+
+    /// Runs `f` on the log whoever leads, for housekeeping; `None` when there is no log here any more.
+    pub fn with_log<T>(&self, f: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        self.state.lock().log.as_mut().map(f)
+    }
+
+    /// Runs `f` on the log and wakes whoever the result concerns: deleting records moves the log start.
+    pub fn with_leader_log_and_wake<T>(
+        &self,
+        current_leader_epoch: Option<i32>,
+        f: impl FnOnce(&mut Log) -> T,
+    ) -> Result<T, PartitionError> {
+        let mut state = self.state.lock();
+        let out = f(leader_log(self.broker_id, &mut state, current_leader_epoch)?);
+        let woken = state.watchers.all();
+        drop(state);
+        wake(woken);
+        Ok(out)
+    }
+
+    pub fn update_config(&self, config: LogConfig) {
+        if let Some(log) = self.state.lock().log.as_mut() {
+            log.update_config(config);
+        }
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.state.lock().log.as_ref().map_or(-1, Log::high_watermark)
+    }
+
+    /// Wakes `waker` once the high watermark reaches `threshold`, or the partition changes hands. Returns `None`, and wakes nobody,
+    /// when that is so already.
+    pub fn watch(self: &Arc<Self>, threshold: i64, waker: &Waker) -> Option<Watch> {
+        let mut state = self.state.lock();
+        if state.log.as_ref().is_none_or(|log| log.high_watermark() >= threshold) {
+            return None;
+        }
+        let id = state.watchers.add(threshold, waker.clone());
+        Some(Watch { partition: self.clone(), id })
+    }
+
+    pub(crate) fn unwatch(&self, id: WatchId) {
+        self.state.lock().watchers.remove(id);
+    }
+
+    /// Takes the log out, to be closed or deleted; whoever waits is woken and finds the partition gone.
+    pub(crate) fn take_log(&self) -> Option<Log> {
+        let mut state = self.state.lock();
+        let log = state.log.take();
+        let woken = state.watchers.all();
+        drop(state);
+        wake(woken);
+        log
+    }
+
+    #[cfg(test)]
+    pub(crate) fn watcher_count(&self) -> usize {
+        self.state.lock().watchers.len()
+    }
+}
+
+/// The log, if this broker leads. Epoch errors as in `Partition.localReplicaWithEpochOrThrow`.
+fn leader_log<'a>(broker_id: i32, state: &'a mut MutexGuard<'_, State>, client_epoch: Option<i32>) -> Result<&'a mut Log, PartitionError> {
+    if let Some(epoch) = client_epoch.filter(|epoch| *epoch >= 0) {
+        if epoch < state.leader_epoch {
+            return Err(ErrorCode::FencedLeaderEpoch.into());
+        }
+        if epoch > state.leader_epoch {
+            return Err(ErrorCode::UnknownLeaderEpoch.into());
+        }
+    }
+    if state.leader != broker_id {
+        return Err(ErrorCode::NotLeaderOrFollower.into());
+    }
+    state.log.as_mut().ok_or_else(|| ErrorCode::KafkaStorageError.into())
+}
+
+/// Moves the high watermark to what all in-sync replicas have, and takes out who waited for that. Followers of other brokers report
+/// their position by fetching; as long as none has, only a leader that is alone in sync moves it.
+fn advance(broker_id: i32, state: &mut MutexGuard<'_, State>) -> Vec<Waker> {
+    if state.leader != broker_id || state.isr != [broker_id] {
+        return Vec::new();
+    }
+    let Some(log) = state.log.as_mut() else { return Vec::new() };
+    let end = log.log_end_offset();
+    if !log.set_high_watermark(end) {
+        return Vec::new();
+    }
+    state.watchers.reached(end)
+}
+
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}

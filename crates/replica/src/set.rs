@@ -1,0 +1,270 @@
+//! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
+
+use crate::{Partition, log_config};
+use base::disk::Disk;
+use base::{Instant, Now, TopicPartition, Uuid};
+use config::{BrokerConfig, Props, TopicConfig};
+use metadata::{ConfigResource, Delta, Image};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Log, LogConfig, LogError, LogOpen};
+
+/// A directory that holds partitions.
+#[derive(Clone, Debug)]
+pub struct LogDir {
+    pub path: PathBuf,
+    /// From its meta.properties.
+    pub id: Uuid,
+}
+
+/// A partition whose directory was found at start-up, to be opened on any thread by `PartitionSet::open`.
+#[derive(Clone, Debug)]
+pub struct OpenTask {
+    pub topic_partition: TopicPartition,
+    pub topic_id: Uuid,
+    pub dir: PathBuf,
+    pub open: LogOpen,
+}
+
+pub struct PartitionSet {
+    disk: Arc<dyn Disk>,
+    broker_id: i32,
+    dirs: Vec<LogDir>,
+    /// What topics without overrides get; replaced when dynamic broker configs change.
+    broker_config: RwLock<Arc<BrokerConfig>>,
+    topics: RwLock<Topics>,
+    deleted: Mutex<Vec<(Instant, PathBuf)>>,
+}
+
+#[derive(Default)]
+struct Topics {
+    by_name: HashMap<String, Topic>,
+    names: HashMap<Uuid, String>,
+}
+
+struct Topic {
+    id: Uuid,
+    partitions: BTreeMap<i32, Arc<Partition>>,
+}
+
+impl PartitionSet {
+    pub fn new(disk: Arc<dyn Disk>, broker_id: i32, dirs: Vec<LogDir>, broker_config: Arc<BrokerConfig>) -> Self {
+        PartitionSet {
+            disk,
+            broker_id,
+            dirs,
+            broker_config: RwLock::new(broker_config),
+            topics: RwLock::default(),
+            deleted: Mutex::default(),
+        }
+    }
+
+    pub fn dirs(&self) -> &[LogDir] {
+        &self.dirs
+    }
+
+    pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
+        self.topics.read().by_name.get(topic)?.partitions.get(&partition).cloned()
+    }
+
+    pub fn get_by_id(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
+        let topics = self.topics.read();
+        topics.by_name.get(topics.names.get(&topic_id)?)?.partitions.get(&partition).cloned()
+    }
+
+    /// Every partition, in the order of topic and number.
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        let topics = self.topics.read();
+        let mut all: Vec<_> = topics.by_name.values().flat_map(|t| t.partitions.values().cloned()).collect();
+        all.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
+        all
+    }
+
+    pub fn len(&self) -> usize {
+        self.topics.read().by_name.values().map(|t| t.partitions.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Opens a log that was found on disk; touches nothing but that partition, so that many threads may do this at once.
+    pub fn open(&self, task: OpenTask, image: &Image, now: Now) -> Result<(), LogError> {
+        let config = self.topic_log_config(image, &task.topic_partition.topic);
+        let log = Log::open(self.disk.clone(), task.dir, task.topic_partition, Some(task.topic_id), config, task.open, now)?;
+        self.insert(Arc::new(Partition::new(self.broker_id, task.topic_id, log)));
+        Ok(())
+    }
+
+    fn insert(&self, partition: Arc<Partition>) {
+        let mut topics = self.topics.write();
+        let TopicPartition { topic, partition: index } = partition.topic_partition.clone();
+        topics.names.insert(partition.topic_id, topic.clone());
+        let entry = topics.by_name.entry(topic).or_insert_with(|| Topic { id: partition.topic_id, partitions: BTreeMap::new() });
+        entry.id = partition.topic_id;
+        entry.partitions.insert(index, partition);
+    }
+
+    /// Carries out what changed. A partition that cannot be created or led is logged and stays away; the others go on.
+    pub fn apply(&self, delta: &Delta, image: &Image, now: Now) {
+        for (id, topic) in &delta.deleted_topics {
+            self.delete_topic(*id, &topic.name, now);
+        }
+        for (id, partitions) in &delta.changed_partitions {
+            let Some(topic) = image.topics.get_by_id(*id) else { continue };
+            for index in partitions {
+                let Some(registration) = topic.partitions.get(index) else { continue };
+                if let Err(error) = self.apply_partition(topic, *index, registration, image, now) {
+                    tracing::error!(topic = %topic.name, partition = index, %error, "partition cannot be served");
+                }
+            }
+        }
+        self.apply_configs(delta, image);
+    }
+
+    fn apply_partition(
+        &self,
+        topic: &metadata::Topic,
+        index: i32,
+        registration: &metadata::Partition,
+        image: &Image,
+        now: Now,
+    ) -> Result<(), LogError> {
+        if !registration.replicas.contains(&self.broker_id) {
+            return Ok(());
+        }
+        let partition = match self.get_by_id(topic.id, index) {
+            Some(partition) => partition,
+            None => self.create(topic, index, registration, image, now)?,
+        };
+        partition.apply(registration)
+    }
+
+    fn create(
+        &self,
+        topic: &metadata::Topic,
+        index: i32,
+        registration: &metadata::Partition,
+        image: &Image,
+        now: Now,
+    ) -> Result<Arc<Partition>, LogError> {
+        let topic_partition = TopicPartition::new(&*topic.name, index);
+        let path = self.choose_dir(registration).join(topic_partition.to_string());
+        let open = LogOpen { clean_shutdown: true, leader_epoch: registration.leader_epoch, ..LogOpen::default() };
+        let config = self.topic_log_config(image, &topic.name);
+        let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
+        let partition = Arc::new(Partition::new(self.broker_id, topic.id, log));
+        self.insert(partition.clone());
+        Ok(partition)
+    }
+
+    /// The directory the controller assigned, else the one with the fewest partitions.
+    fn choose_dir(&self, registration: &metadata::Partition) -> PathBuf {
+        let at = registration.replicas.iter().position(|r| *r == self.broker_id);
+        let assigned = at.and_then(|i| registration.directories.get(i));
+        if let Some(dir) = self.dirs.iter().find(|d| Some(&d.id) == assigned) {
+            return dir.path.clone();
+        }
+        if let [only] = self.dirs.as_slice() {
+            return only.path.clone();
+        }
+        let mut counts = vec![0usize; self.dirs.len()];
+        for partition in self.all() {
+            let dir = partition.with_log(|log| log.dir().parent().map(PathBuf::from)).flatten();
+            if let Some(i) = self.dirs.iter().position(|d| Some(&d.path) == dir.as_ref()) {
+                counts[i] += 1;
+            }
+        }
+        let fewest = (0..counts.len()).min_by_key(|i| counts[*i]).unwrap_or(0);
+        self.dirs.get(fewest).map(|d| d.path.clone()).unwrap_or_default()
+    }
+
+    fn delete_topic(&self, id: Uuid, name: &str, now: Now) {
+        let removed = {
+            let mut topics = self.topics.write();
+            topics.names.remove(&id);
+            match topics.by_name.get(name) {
+                Some(topic) if topic.id == id => topics.by_name.remove(name),
+                _ => None,
+            }
+        };
+        for partition in removed.into_iter().flat_map(|t| t.partitions.into_values()) {
+            let Some(mut log) = partition.take_log() else { continue };
+            let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);
+            // The suffix only has to be unique in this directory for as long as the deleted directory waits.
+            let unique = Uuid::from_u128(id.as_u128() ^ u128::from(now.mono.as_nanos()) ^ (partition.topic_partition.partition as u128) << 64);
+            match log.rename_for_delete(unique) {
+                Ok(path) => self.deleted.lock().push((now.mono + delay, path)),
+                Err(error) => tracing::error!(partition = %partition.topic_partition, %error, "deleted partition stays on disk"),
+            }
+        }
+    }
+
+    /// Unlinks the directories of deleted partitions whose delay has passed; returns when the next one is due.
+    pub fn remove_deleted_dirs(&self, now: Now) -> Option<Instant> {
+        let due: Vec<PathBuf> = self.deleted.lock().extract_if(.., |(at, _)| *at <= now.mono).map(|(_, path)| path).collect();
+        for path in due {
+            if let Err(error) = self.disk.remove_dir_all(&path) {
+                tracing::error!(path = %path.display(), %error, "directory of a deleted partition cannot be removed");
+            }
+        }
+        self.deleted.lock().iter().map(|(at, _)| *at).min()
+    }
+
+    /// Queues a directory found at start-up under a `-delete` name.
+    pub fn adopt_deleted_dir(&self, path: PathBuf, now: Now) {
+        self.deleted.lock().push((now.mono, path));
+    }
+
+    fn apply_configs(&self, delta: &Delta, image: &Image) {
+        let topics = delta.configs.iter().filter(|r| r.type_ == metadata::ResourceType::TOPIC);
+        for resource in topics {
+            self.update_topic_config(image, &resource.name);
+        }
+    }
+
+    fn update_topic_config(&self, image: &Image, name: &str) {
+        let config = self.topic_log_config(image, name);
+        let partitions: Vec<_> = self.topics.read().by_name.get(name).into_iter().flat_map(|t| t.partitions.values().cloned()).collect();
+        for partition in partitions {
+            partition.update_config(config.clone());
+        }
+    }
+
+    /// Takes over changed broker defaults for every topic.
+    pub fn set_broker_config(&self, config: Arc<BrokerConfig>, image: &Image) {
+        *self.broker_config.write() = config;
+        let mut names: Vec<String> = self.topics.read().by_name.keys().cloned().collect();
+        names.sort();
+        for name in names {
+            self.update_topic_config(image, &name);
+        }
+    }
+
+    fn topic_log_config(&self, image: &Image, topic: &str) -> LogConfig {
+        let broker = self.broker_config.read().clone();
+        let overrides: Props = image.configs.get(&ConfigResource::topic(topic)).iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let (topic_config, errors): (TopicConfig, _) = broker.topic_defaults.with_valid_overrides(&overrides);
+        for error in errors {
+            tracing::warn!(topic, %error, "stored topic config is not valid and is not used");
+        }
+        log_config(&topic_config, &broker)
+    }
+
+    /// Flushes and closes every log; nothing may be used afterwards. Returns the first error after trying all.
+    pub fn close(&self, now: Now) -> Result<(), LogError> {
+        let mut result = Ok(());
+        for partition in self.all() {
+            if let Some(mut log) = partition.take_log()
+                && let Err(error) = log.close(now)
+            {
+                tracing::error!(partition = %partition.topic_partition, %error, "log cannot be closed cleanly");
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+}
