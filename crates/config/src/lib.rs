@@ -18,6 +18,9 @@ pub mod topic;
 mod validator;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use broker::BrokerConfig;
 pub use def::{ConfigDef, ConfigKey, UpdateMode};
 pub use dynamic::Layers;

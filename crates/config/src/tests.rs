@@ -1,0 +1,149 @@
+//! The tables and the DescribeConfigs answers against what Apache Kafka says (golden/configs).
+
+use crate::describe::{Entry, Source};
+use crate::validator::Validator;
+use crate::*;
+
+fn golden(name: &str) -> String {
+    let path = format!("{}/../../golden/configs/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn props(pairs: &[(&str, &str)]) -> Props {
+    pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+}
+
+/// As ConfigDef's validators describe themselves.
+fn describe_validator(key: &ConfigKey) -> String {
+    let text = key.validator_text;
+    match &key.validator {
+        Validator::None => "-".to_owned(),
+        Validator::Range { max: None, .. } => format!("[{},...]", text.trim_start_matches(">=")),
+        Validator::Range { .. } => format!("[{}]", text.replace("..", ",...,")),
+        Validator::OneOf(items) => format!("[{}]", items.join(", ")),
+        Validator::OneOfAnyCase(items) => format!("(case insensitive) [{}]", items.join(", ")),
+        Validator::List { allowed, .. } if allowed.is_empty() => String::new(),
+        Validator::List { allowed, .. } => format!("[{}]", allowed.join(", ")),
+        Validator::NonEmpty => "non-empty string".to_owned(),
+        Validator::NonNull => "non-null string".to_owned(),
+        Validator::GzipLevel => "[1,...,9] or -1".to_owned(),
+        Validator::ThrottledReplicas => "[partitionId]:[brokerId],[partitionId]:[brokerId],...".to_owned(),
+        Validator::ShareOffsetReset => "[latest, earliest, by_duration:PnDTnHnMn.nS]".to_owned(),
+        Validator::QuorumVoters | Validator::QuorumServers => "non-empty list".to_owned(),
+    }
+}
+
+#[test]
+fn tables_say_what_kafkas_say() {
+    let mut ours = Vec::new();
+    let kinds =
+        [("broker", broker::def()), ("topic", topic::def()), ("group", group::def()), ("client-metrics", client_metrics::def())];
+    for (kind, def) in kinds {
+        for key in def.keys() {
+            let default = match (&key.default.to_text(), key.required) {
+                (_, true) => "required".to_owned(),
+                (Some(text), _) => format!("={text}"),
+                (None, _) => "null".to_owned(),
+            };
+            let mode = match (kind, key.mode) {
+                ("broker", UpdateMode::ReadOnly) => "read-only",
+                (_, UpdateMode::ReadOnly) => "-",
+                (_, UpdateMode::PerBroker) => "per-broker",
+                (_, UpdateMode::ClusterWide) => "cluster-wide",
+            };
+            let kind = if key.dynamic_only { "throttle" } else { kind };
+            let internal = if key.internal { "internal" } else { "-" };
+            let columns =
+                [kind, key.name, key.type_.name(), &default, &describe_validator(key), key.importance, mode, internal].map(str::to_owned);
+            ours.push(columns.join("\t"));
+        }
+    }
+    let golden = golden("definitions.txt");
+    let mut theirs: Vec<&str> = golden.lines().collect();
+    ours.sort();
+    theirs.sort();
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn every_field_can_be_read_and_has_kafkas_default() {
+    let config = BrokerConfig::from_props(&minimal()).unwrap();
+    assert_eq!(config.topic_defaults, TopicConfig::default());
+    assert_eq!((config.node_id, config.broker_id), (1, 1));
+    for key in broker::FIELD_KEYS {
+        assert!(broker::def().get(key).is_some(), "{key}");
+    }
+}
+
+fn minimal() -> Props {
+    props(&[
+        ("node.id", "1"),
+        ("process.roles", "broker,controller"),
+        ("listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("controller.quorum.voters", "1@localhost:9093"),
+    ])
+}
+
+fn describe_layers() -> Layers {
+    let fixed = properties::parse(golden("describe.properties").as_bytes()).unwrap();
+    let cluster = props(&[("log.retention.ms", "7200000"), ("message.max.bytes", "2000000"), ("min.insync.replicas", "1")]);
+    let broker = props(&[("log.segment.bytes", "2097152"), ("background.threads", "12"), ("log.roll.ms", "3600000")]);
+    Layers::new(fixed).with_dynamic(&cluster, &broker)
+}
+
+fn type_name(code: i8) -> &'static str {
+    ["UNKNOWN", "BOOLEAN", "STRING", "INT", "SHORT", "LONG", "DOUBLE", "LIST", "CLASS", "PASSWORD"][code as usize]
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Topic => "DYNAMIC_TOPIC_CONFIG",
+        Source::Broker => "DYNAMIC_BROKER_CONFIG",
+        Source::BrokerDefault => "DYNAMIC_DEFAULT_BROKER_CONFIG",
+        Source::Static => "STATIC_BROKER_CONFIG",
+        Source::Default => "DEFAULT_CONFIG",
+        Source::BrokerLogger => "DYNAMIC_BROKER_LOGGER_CONFIG",
+        Source::ClientMetrics => "DYNAMIC_CLIENT_METRICS_CONFIG",
+        Source::Group => "DYNAMIC_GROUP_CONFIG",
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    let quote = |value: &Option<String>| value.as_ref().map_or("null".to_owned(), |text| format!("\"{text}\""));
+    let synonyms: String = entry.synonyms.iter().map(|s| format!(" {}:{}={}", source_name(s.source), s.name, quote(&s.value))).collect();
+    let (type_name, source) = (type_name(entry.type_code), source_name(entry.source));
+    let flags = format!("{}{}", if entry.read_only { " ro" } else { " rw" }, if entry.sensitive { " sensitive" } else { "" });
+    format!("{} {type_name} {source}{flags} = {} |{synonyms}", entry.name, quote(&entry.value))
+}
+
+#[test]
+fn describe_answers_are_kafkas() {
+    let layers = describe_layers();
+    let config = layers.config().unwrap();
+    let t1 = props(&[("retention.ms", "1000"), ("cleanup.policy", "delete,compact"), ("min.cleanable.dirty.ratio", "0.00001")]);
+    let g1 = props(&[("consumer.session.timeout.ms", "55000"), ("share.auto.offset.reset", "earliest")]);
+    let m1 = props(&[("interval.ms", "1000"), ("metrics", "a,b")]);
+    let none = Props::new();
+    let answers = [
+        ("BROKER:1", describe::broker(&layers, &config)),
+        ("BROKER:", describe::broker_defaults(&layers)),
+        ("TOPIC:t1", describe::topic(&layers, &config, &t1)),
+        ("TOPIC:t2", describe::topic(&layers, &config, &none)),
+        ("GROUP:g1", describe::group(&layers, &config, &g1)),
+        ("GROUP:g2", describe::group(&layers, &config, &none)),
+        ("CLIENT_METRICS:m1", describe::client_metrics(&m1)),
+        ("CLIENT_METRICS:m2", describe::client_metrics(&none)),
+    ];
+    let mut ours = String::new();
+    for (title, mut entries) in answers {
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        ours.push_str(&format!("# {title}\n"));
+        ours.extend(entries.iter().map(|entry| line(entry) + "\n"));
+    }
+    let theirs = golden("describe.txt");
+    for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours.lines().count(), theirs.lines().count());
+}
