@@ -1,1 +1,22 @@
+//! Owns: the group coordinator as a pure state machine. One `Shard` is one partition of `__consumer_offsets`: classic groups, committed
+//! offsets, and every other kind of group that Kafka stores there.
+//! Used by: the broker, which drives it (see `output`). Never does: clock reads, I/O, threads, locks, metadata look-ups.
+//! Kafka: GroupCoordinatorService, GroupCoordinatorShard, GroupMetadataManager, OffsetMetadataManager.
+//!
+//! The map: `shard` takes the requests; `group/classic` and `offsets` decide; `records` is the format on disk; `timers` are data;
+//! `errors` and `assemble` help the broker to answer what no shard can, and what several shards answer together.
 
+pub mod assemble;
+pub mod config;
+pub mod errors;
+mod group;
+mod offsets;
+pub mod output;
+mod records;
+mod shard;
+mod timers;
+
+pub use config::GroupConfig;
+pub use output::{Append, CoordinatorRecord, Output, Producer, Reply, RequestContext, ShardLog, Token, drive};
+pub use records::ReplayError;
+pub use shard::Shard;

@@ -1,0 +1,84 @@
+//! How a classic group looks from outside: listed, described, and as the record that stores it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use wire::messages::GroupMetadataValue;
+use wire::messages::describe_groups_response::DescribedGroup;
+use wire::messages::group_metadata_value::MemberMetadata;
+use wire::messages::list_groups_response::ListedGroup;
+
+use super::{ClassicGroup, State};
+use crate::offsets::OffsetAndMetadata;
+
+impl ClassicGroup {
+    pub(crate) fn listed(&self) -> ListedGroup {
+        ListedGroup {
+            group_id: self.id.to_string(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            group_state: self.state.name().to_owned(),
+            group_type: "classic".to_owned(),
+            ..Default::default()
+        }
+    }
+
+    /// Protocol and metadata are only told while the group is stable.
+    pub(crate) fn describe(&self) -> DescribedGroup {
+        let protocol = self.protocol_name.as_deref().filter(|_| self.state == State::Stable);
+        DescribedGroup {
+            group_id: self.id.to_string(),
+            group_state: self.state.name().to_owned(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            protocol_data: protocol.unwrap_or_default().to_owned(),
+            members: self.members.values().map(|m| m.describe(protocol)).collect(),
+            ..Default::default()
+        }
+    }
+
+    pub(crate) fn group_id(&self) -> &str {
+        &self.id
+    }
+
+    /// The value that stores the group with these assignments.
+    pub(crate) fn stored(&self, assignment: &[(String, Bytes)]) -> GroupMetadataValue {
+        let protocol = self.protocol_name.as_deref().unwrap_or_default();
+        let assignment: HashMap<&str, &Bytes> = assignment.iter().map(|(id, bytes)| (id.as_str(), bytes)).collect();
+        GroupMetadataValue {
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            generation: self.generation_id,
+            protocol: self.protocol_name.clone(),
+            leader: self.leader_id.as_deref().map(str::to_owned),
+            current_state_timestamp: self.state_timestamp_ms.unwrap_or(-1),
+            members: self
+                .members
+                .values()
+                .map(|m| MemberMetadata {
+                    member_id: m.id.to_string(),
+                    group_instance_id: m.instance_id.clone(),
+                    client_id: m.client_id.clone(),
+                    client_host: m.client_host.clone(),
+                    rebalance_timeout: m.joined.rebalance_timeout_ms,
+                    session_timeout: m.joined.session_timeout_ms,
+                    subscription: m.metadata(protocol).cloned().unwrap_or_default(),
+                    assignment: assignment.get(&*m.id).copied().cloned().unwrap_or_default(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    /// Since when offsets of the group count as unused: `None` while they must be kept.
+    pub(crate) fn expiration_base_ms(&self, offset: &OffsetAndMetadata) -> Option<i64> {
+        match &self.protocol_type {
+            // Used for offsets only.
+            None => Some(offset.commit_timestamp_ms),
+            Some(_) if self.state == State::Empty => Some(self.state_timestamp_ms.unwrap_or(offset.commit_timestamp_ms)),
+            // Consumers are there: offsets of topics that they no longer subscribe to may go.
+            Some(_) if self.state == State::Stable && self.uses_consumer_protocol() && self.subscribed_topics.is_some() => {
+                Some(offset.commit_timestamp_ms)
+            }
+            Some(_) => None,
+        }
+    }
+}

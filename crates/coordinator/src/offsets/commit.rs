@@ -1,0 +1,96 @@
+//! OffsetCommit and TxnOffsetCommit: which records they write, and the answer.
+
+use base::{Now, Uuid};
+use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use wire::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
+use wire::messages::{OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use wire::{EncodeError, ErrorCode};
+
+use super::OffsetAndMetadata;
+use crate::output::CoordinatorRecord;
+use crate::records;
+
+#[derive(Debug)]
+pub(crate) struct Committed<R> {
+    pub(crate) records: Vec<CoordinatorRecord>,
+    pub(crate) response: R,
+}
+
+/// The member is already validated. `RetentionTimeMs` of old clients gives the offsets a time of their own to expire at.
+pub(crate) fn decide_commit(
+    now: Now,
+    request: &OffsetCommitRequest,
+    metadata_max_bytes: i32,
+) -> Result<Committed<OffsetCommitResponse>, EncodeError> {
+    let expire_timestamp_ms = (request.retention_time_ms != -1).then(|| now.wall_ms.saturating_add(request.retention_time_ms));
+    let mut records = Vec::new();
+    let mut response = OffsetCommitResponse::default();
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+            let error = check_metadata(metadata, metadata_max_bytes);
+            if error == ErrorCode::None {
+                let offset = OffsetAndMetadata {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: metadata.into(),
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms,
+                    record_offset: -1,
+                    topic_id: topic.topic_id,
+                };
+                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset)?);
+            }
+            partitions.push(OffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: error.code(),
+                ..Default::default()
+            });
+        }
+        let name = topic.name.clone();
+        response.topics.push(OffsetCommitResponseTopic { name, topic_id: topic.topic_id, partitions, ..Default::default() });
+    }
+    Ok(Committed { records, response })
+}
+
+pub(crate) fn decide_txn_commit(
+    now: Now,
+    request: &TxnOffsetCommitRequest,
+    metadata_max_bytes: i32,
+) -> Result<Committed<TxnOffsetCommitResponse>, EncodeError> {
+    let mut records = Vec::new();
+    let mut response = TxnOffsetCommitResponse::default();
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+            let error = check_metadata(metadata, metadata_max_bytes);
+            if error == ErrorCode::None {
+                let offset = OffsetAndMetadata {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: metadata.into(),
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms: None,
+                    record_offset: -1,
+                    topic_id: Uuid::ZERO,
+                };
+                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset)?);
+            }
+            partitions.push(TxnOffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: error.code(),
+                ..Default::default()
+            });
+        }
+        response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions, ..Default::default() });
+    }
+    Ok(Committed { records, response })
+}
+
+/// Kafka measures the metadata in UTF-16 units, which are never more than the bytes.
+fn check_metadata(metadata: &str, max: i32) -> ErrorCode {
+    let max = usize::try_from(max).unwrap_or(0);
+    if metadata.len() > max && metadata.encode_utf16().count() > max { ErrorCode::OffsetMetadataTooLarge } else { ErrorCode::None }
+}
