@@ -139,6 +139,20 @@ pub fn apply(current: &Props, changes: &Changes) -> Props {
     props
 }
 
+/// While eligible leader replicas are enabled, min.insync.replicas of brokers stands for the whole cluster and must stay set.
+pub fn check_min_insync_replicas(resource: ResourceType, name: &str, changes: &Changes) -> Result<(), ConfigError> {
+    let change = changes.iter().find(|(key, _)| key == "min.insync.replicas");
+    match change {
+        Some(_) if resource == ResourceType::Broker && !name.is_empty() => {
+            Err(ConfigError::Conflict("Broker-level min.insync.replicas cannot be altered while ELR is enabled.".to_owned()))
+        }
+        Some((_, None)) if resource == ResourceType::Broker => {
+            Err(ConfigError::Conflict("Cluster-level min.insync.replicas cannot be removed while ELR is enabled.".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The controller's check of one resource: may `changes` be made? That the resource exists is for the caller to check.
 pub fn validate(
     resource: ResourceType,

@@ -50,8 +50,11 @@ impl Layers {
             override_props(&mut changed, &self.broker);
         }
         let new = BrokerConfig::from_props(&changed).map_err(request)?;
-        // Kafka wraps what its components say into this one sentence; the reason is in its log only.
-        check_reconfiguration(current, &new).map_err(|_| ConfigError::Request("Invalid dynamic configuration".to_owned()))
+        // Kafka passes what a component says as if it were the value of a configuration of this name.
+        let wrap = |e: ConfigError| format!("org.apache.kafka.common.config.ConfigException: {e}");
+        check_reconfiguration(current, &new).map_err(|e| {
+            ConfigError::Request(format!("Invalid value {} for configuration Invalid dynamic configuration", wrap(e)))
+        })
     }
 }
 
@@ -150,29 +153,45 @@ fn clamp_assignment_intervals(props: &mut Props) {
     }
 }
 
-/// Thread counts move by at most a factor of two at a time; local retention stays within retention; cordoned directories exist.
+/// What Kafka's components refuse when they are told of the new values.
 fn check_reconfiguration(old: &BrokerConfig, new: &BrokerConfig) -> Result<(), ConfigError> {
-    for key in ["num.io.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir", "background.threads", "num.network.threads"] {
-        if let (Value::Int(was), Value::Int(becomes)) = (old.value(key), new.value(key))
-            && was != becomes
-            && (*becomes < was / 2 || i64::from(*becomes) > i64::from(*was) * 2)
-        {
-            let why = format!("Dynamic thread count update validation failed for {key}={becomes}");
-            return Err(ConfigError::Invalid(why));
-        }
-    }
+    check_thread_counts(old, new)?;
     let topic = &new.topic_defaults;
-    let local_fits = |local: i64, total: i64, limited: bool| !limited || local == -2 || (local != -1 && local <= total);
-    if !local_fits(topic.local_retention_ms_raw, topic.retention_ms, topic.retention_ms != -1)
-        || !local_fits(topic.local_retention_bytes_raw, topic.retention_bytes, topic.retention_bytes > -1)
-    {
-        return Err(ConfigError::Invalid("log.local.retention must lie within log.retention".to_owned()));
-    }
-    let kept = |listener: &str| new.listener_endpoints().is_ok_and(|all| all.iter().any(|e| e.listener == listener));
-    match old.advertised_broker_endpoints()?.iter().find(|e| !kept(&e.listener)) {
-        Some(lost) => Err(ConfigError::Invalid(format!("Advertised listener {} must be one of the listeners", lost.listener))),
+    check_local_retention("ms", topic.local_retention_ms_raw, topic.retention_ms, topic.retention_ms != -1)?;
+    check_local_retention("bytes", topic.local_retention_bytes_raw, topic.retention_bytes, topic.retention_bytes > -1)?;
+    let bound = new.listener_endpoints()?;
+    match old.advertised_broker_endpoints()?.iter().find(|e| bound.iter().all(|b| b.listener != e.listener)) {
+        Some(lost) => Err(ConfigError::Invalid(format!("Advertised listener '{}' must be one of the listeners", lost.listener))),
         None => Ok(()),
     }
+}
+
+/// A thread pool at most doubles or halves in one step.
+fn check_thread_counts(old: &BrokerConfig, new: &BrokerConfig) -> Result<(), ConfigError> {
+    for key in ["num.io.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir", "background.threads", "num.network.threads"] {
+        let (Value::Int(was), Value::Int(becomes)) = (old.value(key), new.value(key)) else { continue };
+        let limit = if *becomes < was / 2 {
+            "should be at least half"
+        } else if i64::from(*becomes) > i64::from(*was) * 2 {
+            "should not be greater than double"
+        } else {
+            continue;
+        };
+        let what = format!("Dynamic thread count update validation failed for {key}={becomes}");
+        return Err(ConfigError::Invalid(format!("{what}, value {limit} the current value {was}")));
+    }
+    Ok(())
+}
+
+fn check_local_retention(unit: &str, local: i64, total: i64, limited: bool) -> Result<(), ConfigError> {
+    let (local_key, total_key) = (format!("log.local.retention.{unit}"), format!("log.retention.{unit}"));
+    if limited && local == -1 {
+        return Err(ConfigError::value(&local_key, local, format_args!("Value must not be -1 as {total_key} value is set as {total}.")));
+    }
+    if limited && local > total {
+        return Err(ConfigError::value(&local_key, local, format_args!("Value must not be more than {total_key} property value: {total}")));
+    }
+    Ok(())
 }
 
 fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), ConfigError> {
@@ -329,6 +348,7 @@ fn check_listeners(config: &BrokerConfig) -> Result<(), ConfigError> {
                 join(&bound)
             )
         })?;
+        check_cordoned(config)?;
     }
     let meta_address = |endpoints: &[Endpoint]| endpoints.iter().any(|e| e.host.as_deref() == Some("0.0.0.0"));
     require(!meta_address(&advertised) && !meta_address(&config.advertised_controller_endpoints()?), || {
@@ -336,3 +356,15 @@ fn check_listeners(config: &BrokerConfig) -> Result<(), ConfigError> {
     })
 }
 
+
+fn check_cordoned(config: &BrokerConfig) -> Result<(), ConfigError> {
+    let cordoned = &config.cordoned_log_dirs;
+    if cordoned.iter().any(|dir| dir == "*") {
+        return require(cordoned.len() == 1, || "When cordoned.log.dirs is set to *, it must not contain other values".to_owned());
+    }
+    let dirs = config.log_directories();
+    let missing: Vec<&str> = cordoned.iter().filter(|dir| !dirs.contains(dir)).map(String::as_str).collect();
+    require(missing.is_empty(), || {
+        format!("All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : {}", missing.join(", "))
+    })
+}

@@ -1,5 +1,6 @@
 //! The tables and the DescribeConfigs answers against what Apache Kafka says (golden/configs).
 
+use crate::alter::{Alteration, Op, ResourceType};
 use crate::describe::{Entry, Source};
 use crate::validator::Validator;
 use crate::*;
@@ -146,4 +147,64 @@ fn describe_answers_are_kafkas() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(ours.lines().count(), theirs.lines().count());
+}
+
+/// What Kafka answers to the alteration on the left; ours goes through the broker's own step and the controller's, as a request does.
+fn refusal(layers: &Layers, config: &BrokerConfig, line: &str) -> Result<(), ConfigError> {
+    let (resource, rest) = line.split_once(' ').unwrap();
+    let (op, pairs) = rest.split_once(' ').unwrap();
+    let (type_, name) = resource.split_once(':').unwrap();
+    let op = match op {
+        "SET" => Op::Set,
+        "DELETE" => Op::Delete,
+        "APPEND" => Op::Append,
+        _ => Op::Subtract,
+    };
+    let alterations: Vec<Alteration> = pairs
+        .split(';')
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(key, value)| Alteration { name: key.to_owned(), op, value: (op != Op::Delete).then(|| value.to_owned()) })
+        .collect();
+    let resource = match type_ {
+        "TOPIC" => ResourceType::Topic,
+        "BROKER" => ResourceType::Broker,
+        "GROUP" => ResourceType::Group,
+        _ => ResourceType::ClientMetrics,
+    };
+    let current = match (resource, name) {
+        (ResourceType::Broker, "") => layers.cluster.clone(),
+        (ResourceType::Broker, _) => layers.broker.clone(),
+        (ResourceType::Topic, _) => props(&[("retention.ms", "1000"), ("cleanup.policy", "delete,compact")]),
+        _ => Props::new(),
+    };
+    if resource == ResourceType::Broker {
+        layers.validate_change(config, &alter::prepare_broker_props(&current, &alterations)?, !name.is_empty())?;
+    }
+    let changes = alter::incremental(resource, &current, &alterations)?;
+    alter::check_min_insync_replicas(resource, name, &changes)?;
+    alter::validate(resource, name, config, &current, &changes)
+}
+
+#[test]
+fn refusals_are_kafkas() {
+    let layers = describe_layers();
+    let config = layers.config().unwrap();
+    let answers = golden("refusals.txt");
+    // Loggers are the broker's business, and which topics exist the controller's.
+    let ours_to_judge = |line: &&str| !line.starts_with("BROKER_LOGGER") && !line.starts_with("TOPIC:missing");
+    for line in answers.lines().filter(ours_to_judge) {
+        let (question, expect) = line.split_once(" -> ").unwrap();
+        let got = match refusal(&layers, &config, question) {
+            Ok(()) => "NONE".to_owned(),
+            Err(error) => {
+                let code = match error.error_code() {
+                    40 => "INVALID_CONFIG",
+                    42 => "INVALID_REQUEST",
+                    _ => "INVALID_TOPIC_EXCEPTION",
+                };
+                format!("{code} {error}")
+            }
+        };
+        assert_eq!(got, expect, "{question}");
+    }
 }
