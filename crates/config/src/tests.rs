@@ -208,3 +208,63 @@ fn refusals_are_kafkas() {
         assert_eq!(got, expect, "{question}");
     }
 }
+
+/// docs/configs.md is made from the tables; `UPDATE_DOCS=1 cargo test -p config` writes it anew.
+#[test]
+fn the_documentation_is_made_from_the_tables() {
+    let path = format!("{}/../../docs/configs.md", env!("CARGO_MANIFEST_DIR"));
+    let want = documentation();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &want).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == want, "docs/configs.md is not what the tables say; run UPDATE_DOCS=1 cargo test -p config");
+}
+
+fn documentation() -> String {
+    let mut text = String::from(
+        "# Configuration keys\n\n\
+         Every key of Apache Kafka 4.3.1 is known: parsed and checked by Kafka's rules, shown by DescribeConfigs with Kafka's defaults, sources and\n\
+         synonyms. This page says which ones Gregor acts on. Setting one of the others is not an error; `gregor server` names it at start with the\n\
+         reason below. The page is made from `crates/config/src/tables` by a test.\n",
+    );
+    let sections = [
+        ("Broker", "in server.properties; keys marked *dynamic* also with `kafka-configs --entity-type brokers`", broker::def()),
+        ("Topic", "with `kafka-topics --config` and `kafka-configs --entity-type topics`", topic::def()),
+        ("Group", "with `kafka-configs --entity-type groups`", group::def()),
+        ("Client metrics", "with `kafka-configs --entity-type client-metrics`", client_metrics::def()),
+    ];
+    for (title, how, def) in sections {
+        let (honoured, ignored): (Vec<&ConfigKey>, Vec<&ConfigKey>) =
+            def.keys().iter().filter(|key| !key.internal).partition(|key| key.usage == def::Use::Honoured);
+        text += &format!("\n## {title} keys\n\n{} of {}, {how}.\n", honoured.len(), honoured.len() + ignored.len());
+        if !honoured.is_empty() {
+            text += "\n| key | type | default | |\n|---|---|---|---|\n";
+        }
+        for key in honoured {
+            let default = match key.default.to_text() {
+                Some(text) if text.is_empty() => "*empty*".to_owned(),
+                Some(text) => format!("`{text}`"),
+                None => String::new(),
+            };
+            let dynamic = if key.mode == UpdateMode::ReadOnly { "" } else { " *dynamic*" };
+            text += &format!("| `{}` | {} | {default} | {}{dynamic} |\n", key.name, key.type_.name().to_lowercase(), key.doc);
+        }
+        let mut reasons: Vec<&str> = Vec::new();
+        for key in &ignored {
+            if let def::Use::Ignored(reason) = key.usage
+                && !reasons.contains(&reason)
+            {
+                reasons.push(reason);
+            }
+        }
+        if !reasons.is_empty() {
+            text += "\nKnown, without effect:\n\n";
+        }
+        for reason in reasons {
+            let keys = ignored.iter().filter(|key| key.usage == def::Use::Ignored(reason)).map(|key| format!("`{}`", key.name));
+            text += &format!("- {reason}: {}\n", keys.collect::<Vec<_>>().join(", "));
+        }
+    }
+    text
+}
