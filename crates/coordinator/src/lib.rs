@@ -14,6 +14,8 @@ mod offsets;
 pub mod output;
 mod records;
 mod shard;
+#[cfg(test)]
+mod testing;
 mod timers;
 
 pub use config::GroupConfig;
