@@ -1,0 +1,892 @@
+//! Owns: all records that were sent and are not yet acknowledged: batches filling and waiting per partition, requests in flight, memory,
+//! sequence numbers. Decides what goes out next and what an answer means; knows neither sockets nor clocks.
+//! Used by: `Producer::send` (append) and the sender task (drain, complete), under one lock. Kafka: `RecordAccumulator`, the deciding part of
+//! `Sender`. Hot path: `append` allocates nothing per record.
+
+use super::backoff::ExponentialBackoff;
+use super::batch::{BatchFailure, BatchOutcome, HEADER, NO_TAG, Outcome, ProducerBatch, ProducerStamp, record_size_upper_bound};
+use super::idempotence::{ProducerId, Sequences};
+use super::metadata::MetadataCache;
+use super::partitioner::{PartitionerKind, StickyPartitioner, partition_for_key};
+use crate::error::Error;
+use crate::producer::ProducerRecord;
+use base::hash::to_positive;
+use base::{Instant, Uuid};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::ErrorCode;
+
+#[derive(Clone, Debug)]
+pub struct AccumulatorConfig {
+    pub batch_size: usize,
+    pub linger: Duration,
+    pub buffer_memory: usize,
+    pub max_request_size: usize,
+    pub delivery_timeout: Duration,
+    pub retries: u32,
+    pub retry_backoff: ExponentialBackoff,
+    pub partitioner: PartitionerKind,
+    pub ignore_keys: bool,
+    pub adaptive: bool,
+    pub idempotent: bool,
+    /// With one request in flight per connection, a partition waits for its batch even across a leader change.
+    pub guarantee_order: bool,
+    pub compressed: bool,
+    /// Keep a tag per record for the delivery listener.
+    pub keep_tags: bool,
+}
+
+pub struct Accumulator {
+    pub(super) config: AccumulatorConfig,
+    pub(super) topics: Vec<Topic>,
+    by_name: HashMap<Arc<str>, usize>,
+    metadata_version: u64,
+    used_memory: usize,
+    /// Senders that wait for memory: everything goes out at once then.
+    pub memory_waiters: usize,
+    /// Flushes under way, likewise.
+    pub flushing: usize,
+    closing: bool,
+    next_batch_id: u64,
+    next_request_id: u64,
+    /// Unfinished batches by flush id.
+    incomplete: BTreeMap<u64, u32>,
+    /// Partitions with a queue, in drain order.
+    active: VecDeque<(usize, i32)>,
+    in_flight: HashMap<u64, Vec<Sent>>,
+    producer: Option<ProducerId>,
+    pub(super) fatal: Option<Error>,
+    bump: Vec<(usize, i32)>,
+    free: Vec<Vec<u8>>,
+    rng: fastrand::Rng,
+    completions: Vec<Completion>,
+    pub counters: Counters,
+}
+
+pub struct Topic {
+    pub name: Arc<str>,
+    pub id: Uuid,
+    partitions: Vec<Partition>,
+    /// Partitions with a leader.
+    available: Vec<i32>,
+    sticky: StickyPartitioner,
+    round_robin: i32,
+    /// Expected effect of compression.
+    ratio: f32,
+}
+
+#[derive(Default)]
+struct Partition {
+    leader: Option<i32>,
+    leader_epoch: i32,
+    queue: VecDeque<ProducerBatch>,
+    in_flight: u32,
+    sequences: Sequences,
+    active: bool,
+}
+
+/// A batch on its way to a broker.
+pub struct Sent {
+    pub topic: usize,
+    pub partition: i32,
+    pub batch: ProducerBatch,
+}
+
+/// What `append` did.
+pub struct Appended {
+    pub partition: i32,
+    /// The outcome to wait on, the index of the record in it and the topic, when they were asked for.
+    pub handle: Option<(Arc<BatchOutcome>, u32, Arc<str>)>,
+    /// The sender has something new to look at.
+    pub wake: bool,
+}
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub enum Blocked {
+    /// The topic or the partition is not known yet.
+    Metadata,
+    Memory(usize),
+    Failed(Error),
+}
+
+/// What the sender should do now.
+#[derive(Default)]
+pub struct Drained {
+    pub requests: Vec<Request>,
+    /// Nothing changes before this unless something happens.
+    pub next: Option<Instant>,
+    /// Leaders with work that are not connected or have no room in flight.
+    pub waiting_nodes: Vec<i32>,
+    pub need_metadata: bool,
+    pub need_producer_id: bool,
+}
+
+pub struct Request {
+    pub id: u64,
+    pub node: i32,
+    pub batches: Vec<Sent>,
+}
+
+/// A finished batch; to be reported outside the lock.
+pub struct Completion {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub tags: Vec<u64>,
+    pub outcome: Option<Arc<BatchOutcome>>,
+    pub result: Outcome,
+}
+
+/// The broker's answer for one partition.
+#[derive(Clone, Debug, Default)]
+pub struct PartitionAnswer {
+    pub code: i16,
+    pub base_offset: i64,
+    pub log_append_time: i64,
+    pub log_start_offset: i64,
+    pub message: Option<String>,
+    pub record_errors: Vec<(i32, Option<String>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub records_sent: u64,
+    pub records_failed: u64,
+    pub batches_sent: u64,
+    pub bytes_sent: u64,
+    pub retries: u64,
+    pub splits: u64,
+}
+
+impl Accumulator {
+    pub fn new(config: AccumulatorConfig, rng: fastrand::Rng) -> Self {
+        Self {
+            config,
+            topics: Vec::new(),
+            by_name: HashMap::new(),
+            metadata_version: 0,
+            used_memory: 0,
+            memory_waiters: 0,
+            flushing: 0,
+            closing: false,
+            next_batch_id: 1,
+            next_request_id: 1,
+            incomplete: BTreeMap::new(),
+            active: VecDeque::new(),
+            in_flight: HashMap::new(),
+            producer: None,
+            fatal: None,
+            bump: Vec::new(),
+            free: Vec::new(),
+            rng,
+            completions: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub fn topic_name(&self, topic: usize) -> &Arc<str> {
+        &self.topics[topic].name
+    }
+
+    pub fn topic_id(&self, topic: usize) -> Uuid {
+        self.topics[topic].id
+    }
+
+    /// How many partitions the topic has, once it is known.
+    pub fn partition_count(&self, topic: &str) -> Option<usize> {
+        let index = *self.by_name.get(topic)?;
+        Some(self.topics[index].partitions.len()).filter(|count| *count > 0)
+    }
+
+    pub fn available_memory(&self) -> usize {
+        self.config.buffer_memory.saturating_sub(self.used_memory)
+    }
+
+    /// Takes over leaders and partition counts. `topic` is added if the metadata knows it.
+    pub fn update_metadata(&mut self, cache: &MetadataCache, topic: Option<&str>) {
+        if let Some(name) = topic {
+            if !self.by_name.contains_key(name) && cache.topic(name).is_some_and(|known| !known.partitions.is_empty()) {
+                let name: Arc<str> = name.into();
+                self.by_name.insert(name.clone(), self.topics.len());
+                self.topics.push(Topic {
+                    name,
+                    id: Uuid::ZERO,
+                    partitions: Vec::new(),
+                    available: Vec::new(),
+                    sticky: StickyPartitioner::default(),
+                    round_robin: 0,
+                    ratio: 1.0,
+                });
+                self.metadata_version = 0;
+            }
+        }
+        if cache.version == self.metadata_version {
+            return;
+        }
+        self.metadata_version = cache.version;
+        for (index, topic) in self.topics.iter_mut().enumerate() {
+            let Some(known) = cache.topic(&topic.name) else {
+                for partition in &mut topic.partitions {
+                    partition.leader = None;
+                }
+                topic.available.clear();
+                continue;
+            };
+            if topic.id != known.id && !topic.id.is_zero() {
+                // Deleted and created again: nobody there knows our sequences.
+                for partition in 0..topic.partitions.len() {
+                    self.bump.push((index, partition as i32));
+                }
+            }
+            topic.id = known.id;
+            if topic.partitions.len() < known.partitions.len() {
+                topic.partitions.resize_with(known.partitions.len(), Partition::default);
+            }
+            topic.available.clear();
+            for (number, partition) in topic.partitions.iter_mut().enumerate() {
+                let metadata = known.partitions.get(number);
+                partition.leader = metadata.and_then(|metadata| metadata.leader);
+                partition.leader_epoch = metadata.map_or(-1, |metadata| metadata.leader_epoch);
+                if partition.leader.is_some() {
+                    topic.available.push(number as i32);
+                }
+            }
+        }
+    }
+
+    /// Adds a record to the batch of its partition. `mono` reads the monotonic clock and is called only for new batches.
+    pub fn append(
+        &mut self,
+        record: &ProducerRecord<'_>,
+        wall_ms: i64,
+        mono: impl FnOnce() -> Instant,
+        tag: Option<u64>,
+        want_handle: bool,
+    ) -> Result<Appended, Blocked> {
+        if self.closing {
+            return Err(Blocked::Failed(Error::Closed("Cannot perform operation after producer has been closed".into())));
+        }
+        if let Some(error) = &self.fatal {
+            return Err(Blocked::Failed(error.clone()));
+        }
+        let config = &self.config;
+        let size = record_size_upper_bound(record);
+        check_size(HEADER + size, config)?;
+        let index = *self.by_name.get(record.topic).ok_or(Blocked::Metadata)?;
+        let topic = &mut self.topics[index];
+        let count = topic.partitions.len() as i32;
+        if count == 0 {
+            return Err(Blocked::Metadata);
+        }
+        let mut sticky = false;
+        let number = match record.partition {
+            Some(partition) if partition < 0 => {
+                return Err(Blocked::Failed(Error::IllegalState(format!(
+                    "Invalid partition: {partition}. Partition number should always be non-negative or null."
+                ))));
+            }
+            Some(partition) if partition >= count => return Err(Blocked::Metadata),
+            Some(partition) => partition,
+            None => match (config.partitioner, record.key) {
+                (PartitionerKind::RoundRobin, _) => {
+                    let turn = to_positive(topic.round_robin);
+                    topic.round_robin = topic.round_robin.wrapping_add(1);
+                    match topic.available.len() {
+                        0 => turn % count,
+                        available => topic.available[turn as usize % available],
+                    }
+                }
+                (PartitionerKind::BuiltIn, Some(key)) if !config.ignore_keys => partition_for_key(key, count),
+                _ => {
+                    sticky = true;
+                    topic.sticky.current(&topic.available, count, &mut self.rng)
+                }
+            },
+        };
+        let partition = &mut topic.partitions[number as usize];
+        let limit = config.batch_size.max(HEADER + 1);
+        let mut wake = false;
+        let room = partition.queue.back().is_some_and(|batch| batch.has_room(size, limit, topic.ratio));
+        if !room {
+            let charge = limit.max(HEADER + size);
+            if self.used_memory + charge > config.buffer_memory {
+                return Err(Blocked::Memory(charge));
+            }
+            self.used_memory += charge;
+            if let Some(full) = partition.queue.back_mut() {
+                full.closed = true;
+            }
+            let id = self.next_batch_id;
+            self.next_batch_id += 1;
+            *self.incomplete.entry(id).or_default() += 1;
+            let mut batch = ProducerBatch::new(id, self.free.pop().unwrap_or_default(), charge, mono());
+            batch.charged = charge;
+            partition.queue.push_back(batch);
+            if !partition.active {
+                partition.active = true;
+                self.active.push_back((index, number));
+            }
+            wake = true;
+        }
+        let Some(batch) = partition.queue.back_mut() else { return Err(Blocked::Metadata) };
+        let before = batch.buffer.len();
+        let position = batch.append(record, record.timestamp.unwrap_or(wall_ms));
+        if config.keep_tags {
+            batch.tags.push(tag.unwrap_or(NO_TAG));
+        }
+        let grown = batch.buffer.capacity();
+        if grown > batch.charged {
+            self.used_memory += grown - batch.charged;
+            batch.charged = grown;
+        }
+        let full = batch.is_full(limit, topic.ratio);
+        wake |= full;
+        let handle = want_handle.then(|| (batch.outcome_handle(), position, topic.name.clone()));
+        let bytes = batch.buffer.len() - before;
+        if sticky {
+            topic.sticky.record_appended(bytes, limit, full, &topic.available, count, &mut self.rng);
+        }
+        Ok(Appended { partition: number, handle, wake })
+    }
+
+    /// Takes out everything that should be sent now to nodes that `can_send`, and expires what waited too long.
+    pub fn drain(&mut self, now: Instant, mut can_send: impl FnMut(i32) -> bool) -> Drained {
+        let mut drained = Drained::default();
+        self.apply_epoch_bump();
+        self.expire_in_flight(now, &mut drained);
+        let urgent = self.memory_waiters > 0 || self.flushing > 0 || self.closing;
+        let mut requests: Vec<(Request, usize)> = Vec::new();
+        let mut refused: Vec<i32> = Vec::new();
+        for _ in 0..self.active.len() {
+            let Some((index, number)) = self.active.pop_front() else { break };
+            self.expire_queue(index, number, now);
+            let topic = &mut self.topics[index];
+            let partition = &mut topic.partitions[number as usize];
+            let Some(front) = partition.queue.front() else {
+                partition.active = false;
+                continue;
+            };
+            self.active.push_back((index, number));
+            let deadline = front.created + self.config.delivery_timeout;
+            let Some(leader) = partition.leader else {
+                drained.need_metadata = true;
+                drained.wait_until(deadline);
+                continue;
+            };
+            let newer_leader = front.attempts > 0 && partition.leader_epoch > front.leader_epoch;
+            if front.retry_at > now && !newer_leader {
+                drained.wait_until(front.retry_at);
+                continue;
+            }
+            let waited = now.saturating_since(front.created) >= self.config.linger;
+            let full = partition.queue.len() > 1 || front.is_full(self.config.batch_size, topic.ratio);
+            if !(urgent || waited || full || front.attempts > 0 || front.is_split) {
+                drained.wait_until(front.created + self.config.linger);
+                continue;
+            }
+            if self.config.guarantee_order && partition.in_flight > 0 {
+                drained.wait_until(deadline);
+                continue;
+            }
+            if refused.contains(&leader) || !can_send(leader) {
+                refused.push(leader);
+                drained.wait_until(deadline);
+                if !drained.waiting_nodes.contains(&leader) {
+                    drained.waiting_nodes.push(leader);
+                }
+                continue;
+            }
+            let size = front.estimated_size(topic.ratio);
+            let request = requests.iter_mut().find(|(request, _)| request.node == leader);
+            if request.as_ref().is_some_and(|(_, total)| total + size > self.config.max_request_size) {
+                drained.wait_until(now);
+                continue;
+            }
+            let stamp = if self.config.idempotent {
+                let Some(producer) = self.producer else {
+                    drained.need_producer_id = true;
+                    continue;
+                };
+                match stamp_next(partition, producer) {
+                    Stamp::Go(stamp) => stamp,
+                    Stamp::Wait => {
+                        drained.wait_until(deadline);
+                        continue;
+                    }
+                    Stamp::Bump => {
+                        self.bump.push((index, number));
+                        drained.wait_until(now);
+                        continue;
+                    }
+                }
+            } else {
+                ProducerStamp::NONE
+            };
+            let Some(mut batch) = partition.queue.pop_front() else { continue };
+            batch.stamp = stamp;
+            batch.closed = true;
+            batch.last_attempt = now;
+            batch.leader_epoch = partition.leader_epoch;
+            partition.in_flight += 1;
+            let sent = Sent { topic: index, partition: number, batch };
+            match request {
+                Some((request, total)) => {
+                    *total += size;
+                    request.batches.push(sent);
+                }
+                None => {
+                    let id = self.next_request_id;
+                    self.next_request_id += 1;
+                    requests.push((Request { id, node: leader, batches: vec![sent] }, size));
+                }
+            }
+        }
+        if self.config.adaptive && !drained.waiting_nodes.is_empty() {
+            self.update_load();
+        }
+        drained.requests = requests.into_iter().map(|(request, _)| request).collect();
+        drained
+    }
+
+    /// Keeps the batches of a request that left, until `complete` or `fail_request`.
+    pub fn sent(&mut self, request: u64, batches: Vec<Sent>) {
+        self.counters.batches_sent += batches.len() as u64;
+        for sent in &batches {
+            if let Some(sealed) = &sent.batch.sealed {
+                self.counters.bytes_sent += sealed.bytes.len() as u64;
+                if self.config.compressed {
+                    self.topics[sent.topic].learn_ratio(sealed.bytes.len(), sent.batch.buffer.len());
+                }
+            }
+        }
+        self.in_flight.insert(request, batches);
+    }
+
+    /// The answer to a request, by (topic, partition). Returns whether metadata looks stale.
+    pub fn complete(&mut self, request: u64, now: Instant, mut answer: impl FnMut(usize, i32) -> Option<PartitionAnswer>) -> bool {
+        let mut stale = false;
+        for sent in self.in_flight.remove(&request).unwrap_or_default() {
+            let missing = || PartitionAnswer {
+                code: ErrorCode::UnknownServerError.code(),
+                message: Some("the broker did not answer for this partition".to_owned()),
+                ..Default::default()
+            };
+            let answer = answer(sent.topic, sent.partition).unwrap_or_else(missing);
+            stale |= super::produce_answer::is_metadata_error(ErrorCode::from_code(answer.code));
+            self.finish_sent(sent, answer, now);
+        }
+        stale
+    }
+
+    /// The whole request failed before an answer came.
+    pub fn fail_request(&mut self, request: u64, now: Instant, error: &Error) {
+        let code = match error {
+            Error::Broker { code, .. } => *code,
+            Error::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
+            Error::InvalidResponse { .. } => ErrorCode::UnknownServerError,
+            _ => ErrorCode::NetworkException,
+        };
+        let message = (code != ErrorCode::NetworkException).then(|| error.to_string());
+        self.complete(request, now, |_, _| Some(PartitionAnswer { code: code.code(), message: message.clone(), ..Default::default() }));
+    }
+
+    fn finish_sent(&mut self, sent: Sent, answer: PartitionAnswer, now: Instant) {
+        let Sent { topic, partition: number, batch } = sent;
+        let partition = &mut self.topics[topic].partitions[number as usize];
+        partition.in_flight = partition.in_flight.saturating_sub(1);
+        let code = ErrorCode::from_code(answer.code);
+        match code {
+            ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
+                partition.sequences.acknowledged(batch.id, answer.base_offset);
+                let result = Outcome::Written { base_offset: answer.base_offset, log_append_time: answer.log_append_time };
+                self.counters.records_sent += batch.count as u64;
+                self.finish(topic, number, batch, result);
+            }
+            ErrorCode::MessageTooLarge if batch.count > 1 && !batch.expired => self.split(topic, number, batch, now),
+            _ if self.can_retry(topic, number, &batch, &answer, now) => self.requeue(topic, number, batch, now),
+            _ => {
+                let failure = super::produce_answer::failure(code, &answer, &self.topics[topic].name, &batch);
+                if super::produce_answer::is_fatal(code) && self.config.idempotent {
+                    self.fatal = Some(failure.error.clone());
+                }
+                self.give_up(topic, number, batch, failure);
+            }
+        }
+    }
+
+    fn can_retry(&mut self, topic: usize, number: i32, batch: &ProducerBatch, answer: &PartitionAnswer, now: Instant) -> bool {
+        let late = now.saturating_since(batch.created) >= self.config.delivery_timeout;
+        if late || batch.expired || batch.attempts >= self.config.retries {
+            return false;
+        }
+        let code = ErrorCode::from_code(answer.code);
+        if !self.config.idempotent {
+            return code.is_retriable();
+        }
+        let partition = &self.topics[topic].partitions[number as usize];
+        let renumbered = partition.sequences.find(batch.id).is_some_and(|entry| entry.base_sequence != batch.stamp.base_sequence);
+        match code {
+            ErrorCode::UnknownProducerId => {
+                if answer.log_start_offset != -1 && !renumbered {
+                    self.bump.push((topic, number));
+                }
+                true
+            }
+            ErrorCode::OutOfOrderSequenceNumber => {
+                // Expected behind a batch that failed; a true gap only when the broker has everything before this one.
+                let gap = !renumbered && partition.sequences.is_next(batch.stamp.base_sequence);
+                if gap {
+                    self.bump.push((topic, number));
+                }
+                true
+            }
+            _ => code.is_retriable(),
+        }
+    }
+
+    fn requeue(&mut self, topic: usize, number: i32, mut batch: ProducerBatch, now: Instant) {
+        batch.attempts += 1;
+        batch.retry_at = now + self.config.retry_backoff.delay(batch.attempts - 1, &mut self.rng);
+        self.counters.retries += 1;
+        self.insert_in_order(topic, number, batch);
+    }
+
+    /// Puts a batch back: before everything that is numbered later, or not at all.
+    fn insert_in_order(&mut self, topic: usize, number: i32, batch: ProducerBatch) {
+        let partition = &mut self.topics[topic].partitions[number as usize];
+        let position = match partition.sequences.position(batch.id) {
+            Some(own) => {
+                let later = |other: &ProducerBatch| partition.sequences.position(other.id).is_none_or(|position| position > own);
+                partition.queue.iter().position(later).unwrap_or(partition.queue.len())
+            }
+            None => 0,
+        };
+        partition.queue.insert(position, batch);
+        if !partition.active {
+            partition.active = true;
+            self.active.push_back((topic, number));
+        }
+    }
+
+    /// The broker found the batch too large: halves go out instead.
+    fn split(&mut self, topic: usize, number: i32, mut batch: ProducerBatch, now: Instant) {
+        let total: usize = batch.encoded_records().map(|(_, _, rest)| rest.len() + 16).sum();
+        let largest = batch.encoded_records().map(|(_, _, rest)| rest.len() + 16).max().unwrap_or(0);
+        let target = (total / 2).max(largest);
+        let mut parts: Vec<(u32, ProducerBatch)> = Vec::new();
+        let mut part_bytes = 0;
+        for (index, (timestamp, attributes, rest)) in batch.encoded_records().enumerate() {
+            let bytes = rest.len() + 16;
+            if parts.is_empty() || part_bytes + bytes > target {
+                let mut part = ProducerBatch::new(self.next_batch_id, Vec::new(), HEADER + target, now);
+                self.next_batch_id += 1;
+                part.created = batch.created;
+                part.flush_id = batch.flush_id;
+                part.closed = true;
+                part.is_split = true;
+                part.attempts = batch.attempts;
+                parts.push((index as u32, part));
+                part_bytes = 0;
+            }
+            part_bytes += bytes;
+            if let Some((_, part)) = parts.last_mut() {
+                part.append_encoded(timestamp, attributes, rest);
+            }
+        }
+        let mut tags = std::mem::take(&mut batch.tags);
+        for (first, part) in parts.iter_mut().rev() {
+            part.tags = tags.split_off((*first as usize).min(tags.len()));
+        }
+        if let Some(outcome) = batch.outcome.take() {
+            let children = parts.iter_mut().map(|(first, part)| (*first, part.outcome_handle())).collect();
+            self.completions.push(Completion {
+                topic: self.topics[topic].name.clone(),
+                partition: number,
+                tags: Vec::new(),
+                outcome: Some(outcome),
+                result: Outcome::Split(Arc::new(children)),
+            });
+        }
+        self.counters.splits += 1;
+        let charge = batch.charged / parts.len().max(1);
+        let mut left = batch.charged;
+        let ids: Vec<(u64, i32)> = parts.iter().map(|(_, part)| (part.id, part.count)).collect();
+        *self.incomplete.entry(batch.flush_id).or_default() += ids.len() as u32;
+        self.finish_one(batch.flush_id);
+        let state = &mut self.topics[topic];
+        state.ratio = 1.0;
+        let numbered = state.partitions[number as usize].sequences.split(batch.id, &ids);
+        let last = parts.len().saturating_sub(1);
+        // Without numbers each goes to the front, so the last one goes first.
+        let order: Box<dyn Iterator<Item = (usize, ProducerBatch)>> = {
+            let parts = parts.into_iter().map(|(_, part)| part).enumerate();
+            if numbered { Box::new(parts) } else { Box::new(parts.rev()) }
+        };
+        for (index, mut part) in order {
+            part.charged = if index == last { left } else { charge };
+            left -= part.charged.min(left);
+            self.insert_in_order(topic, number, part);
+        }
+        self.recycle(batch);
+    }
+
+    fn expire_queue(&mut self, topic: usize, number: i32, now: Instant) {
+        loop {
+            let timeout = self.config.delivery_timeout;
+            let state = &mut self.topics[topic];
+            let partition = &mut state.partitions[number as usize];
+            let due = partition.queue.front().is_some_and(|front| now.saturating_since(front.created) >= timeout);
+            if !due {
+                return;
+            }
+            let Some(batch) = partition.queue.pop_front() else { return };
+            if partition.sequences.find(batch.id).is_some() {
+                partition.sequences.unresolved = true;
+            }
+            let failure = BatchFailure { error: expired(&batch, &state.name, number, timeout), by_record: Vec::new() };
+            partition.sequences.failed(batch.id);
+            self.counters.records_failed += batch.count as u64;
+            self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+        }
+    }
+
+    /// Tells the senders of overdue batches; the batches themselves wait for their answers, because their numbers may have been used.
+    fn expire_in_flight(&mut self, now: Instant, drained: &mut Drained) {
+        let timeout = self.config.delivery_timeout;
+        for sent in self.in_flight.values_mut().flatten() {
+            if sent.batch.expired {
+                continue;
+            }
+            if now.saturating_since(sent.batch.created) < timeout {
+                drained.wait_until(sent.batch.created + timeout);
+                continue;
+            }
+            sent.batch.expired = true;
+            let topic = &mut self.topics[sent.topic];
+            topic.partitions[sent.partition as usize].sequences.unresolved = self.config.idempotent;
+            let failure = BatchFailure { error: expired(&sent.batch, &topic.name, sent.partition, timeout), by_record: Vec::new() };
+            self.counters.records_failed += sent.batch.count as u64;
+            self.completions.push(Completion {
+                topic: topic.name.clone(),
+                partition: sent.partition,
+                tags: std::mem::take(&mut sent.batch.tags),
+                outcome: sent.batch.outcome.take(),
+                result: Outcome::Failed(Arc::new(failure)),
+            });
+        }
+    }
+
+    fn give_up(&mut self, topic: usize, number: i32, batch: ProducerBatch, failure: BatchFailure) {
+        let sequences = &mut self.topics[topic].partitions[number as usize].sequences;
+        if sequences.find(batch.id).is_some() {
+            sequences.failed(batch.id);
+            self.bump.push((topic, number));
+        }
+        self.counters.records_failed += batch.count as u64;
+        self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+    }
+
+    /// Reports a batch and frees its memory.
+    fn finish(&mut self, topic: usize, number: i32, mut batch: ProducerBatch, result: Outcome) {
+        self.used_memory = self.used_memory.saturating_sub(batch.charged);
+        self.finish_one(batch.flush_id);
+        let tags = std::mem::take(&mut batch.tags);
+        let outcome = batch.outcome.take();
+        if outcome.is_some() || !tags.is_empty() {
+            self.completions.push(Completion { topic: self.topics[topic].name.clone(), partition: number, tags, outcome, result });
+        }
+        self.recycle(batch);
+    }
+
+    fn recycle(&mut self, batch: ProducerBatch) {
+        const FREE_MAX: usize = 256;
+        if self.free.len() < FREE_MAX {
+            if let Some(buffer) = batch.into_buffer().filter(|buffer| buffer.capacity() <= self.config.batch_size.max(HEADER) * 2) {
+                self.free.push(buffer);
+            }
+        }
+    }
+
+    fn finish_one(&mut self, flush_id: u64) {
+        if let Some(count) = self.incomplete.get_mut(&flush_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.incomplete.remove(&flush_id);
+            }
+        }
+    }
+
+    /// Finished batches since the last call.
+    pub fn take_completions(&mut self) -> Vec<Completion> {
+        std::mem::take(&mut self.completions)
+    }
+
+    /// A mark for `flushed`: everything appended until now.
+    pub fn flush_mark(&self) -> u64 {
+        self.next_batch_id
+    }
+
+    pub fn flushed(&self, mark: u64) -> bool {
+        self.incomplete.first_key_value().is_none_or(|(first, _)| *first >= mark)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.incomplete.is_empty()
+    }
+
+    /// No more records; what is here still goes out.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Fails everything that is not in flight, and the senders of what is.
+    pub fn abort(&mut self, error: &Error) {
+        self.closing = true;
+        self.fatal.get_or_insert_with(|| error.clone());
+        let failed = || Outcome::Failed(Arc::new(BatchFailure { error: error.clone(), by_record: Vec::new() }));
+        let mut aborted = Vec::new();
+        for (index, topic) in self.topics.iter_mut().enumerate() {
+            for (number, partition) in topic.partitions.iter_mut().enumerate() {
+                aborted.extend(partition.queue.drain(..).map(|batch| (index, number as i32, batch)));
+            }
+        }
+        let in_flight = std::mem::take(&mut self.in_flight);
+        aborted.extend(in_flight.into_values().flatten().map(|sent| (sent.topic, sent.partition, sent.batch)));
+        for (topic, partition, batch) in aborted {
+            self.counters.records_failed += batch.count as u64;
+            self.finish(topic, partition, batch, failed());
+        }
+    }
+
+    /// The answer to InitProducerId.
+    pub fn set_producer_id(&mut self, producer: ProducerId) {
+        self.producer = Some(producer);
+    }
+
+    pub fn producer_id(&self) -> Option<ProducerId> {
+        self.producer
+    }
+
+    /// Nothing can be sent any more; whatever waits fails.
+    pub fn set_fatal(&mut self, error: Error) {
+        let waiting: Vec<(usize, i32)> = self.active.drain(..).collect();
+        for (topic, number) in waiting {
+            let partition = &mut self.topics[topic].partitions[number as usize];
+            partition.active = false;
+            for batch in std::mem::take(&mut partition.queue) {
+                let failure = BatchFailure { error: error.clone(), by_record: Vec::new() };
+                self.counters.records_failed += batch.count as u64;
+                self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+            }
+        }
+        self.fatal = Some(error);
+    }
+
+    /// KIP-360: partitions whose numbering is broken start again at 0 under the next epoch; the others follow when they are quiet.
+    fn apply_epoch_bump(&mut self) {
+        if self.bump.is_empty() {
+            return;
+        }
+        let partitions = std::mem::take(&mut self.bump);
+        let Some(producer) = self.producer else { return };
+        let bumped = match producer.epoch {
+            // The epochs of this id are used up: a new one is asked for, and numbering starts over with it.
+            i16::MAX => {
+                self.producer = None;
+                return;
+            }
+            epoch => ProducerId { id: producer.id, epoch: epoch + 1 },
+        };
+        tracing::debug!(producer_id = bumped.id, epoch = bumped.epoch, "producer epoch bumped");
+        self.producer = Some(bumped);
+        for (topic, number) in partitions {
+            self.topics[topic].partitions[number as usize].sequences.restart(bumped);
+        }
+    }
+
+    fn update_load(&mut self) {
+        let mut queues = Vec::new();
+        for topic in self.topics.iter_mut().filter(|topic| topic.partitions.len() > 1) {
+            queues.clear();
+            queues.extend(topic.available.iter().map(|number| (*number, topic.partitions[*number as usize].queue.len() as u32)));
+            topic.sticky.update_load(&queues, topic.partitions.len());
+        }
+    }
+}
+
+impl Topic {
+    /// Follows the compression that was achieved: slowly down, quickly up (`CompressionRatioEstimator`).
+    fn learn_ratio(&mut self, compressed: usize, raw: usize) {
+        let records = raw.saturating_sub(HEADER).max(1);
+        let observed = compressed.saturating_sub(HEADER) as f32 / records as f32;
+        self.ratio = if observed > self.ratio { (self.ratio + 0.05).max(observed) } else { (self.ratio - 0.005).max(observed) };
+        self.ratio = self.ratio.clamp(0.02, 1.0);
+    }
+}
+
+impl Drained {
+    fn wait_until(&mut self, instant: Instant) {
+        self.next = Some(self.next.map_or(instant, |next| next.min(instant)));
+    }
+}
+
+enum Stamp {
+    Go(ProducerStamp),
+    Wait,
+    Bump,
+}
+
+/// The numbers of the next batch of a partition, if it may go now.
+fn stamp_next(partition: &mut Partition, producer: ProducerId) -> Stamp {
+    let Some(front) = partition.queue.front() else { return Stamp::Wait };
+    if partition.sequences.unresolved {
+        if partition.sequences.unfinished() > 0 && partition.sequences.find(front.id).is_none() {
+            return Stamp::Wait;
+        }
+        if partition.sequences.unfinished() == 0 {
+            if !partition.sequences.everything_acknowledged() {
+                return Stamp::Bump;
+            }
+            partition.sequences.unresolved = false;
+        }
+    }
+    let entry = match partition.sequences.find(front.id) {
+        // Another attempt waits until everything numbered before it is done.
+        Some(entry) if partition.sequences.first_unfinished().is_some_and(|first| first.batch == entry.batch) => entry,
+        Some(_) => return Stamp::Wait,
+        None => match partition.sequences.number(front.id, front.count, producer) {
+            Some(entry) => entry,
+            None => return Stamp::Wait,
+        },
+    };
+    Stamp::Go(ProducerStamp { producer_id: entry.producer.id, producer_epoch: entry.producer.epoch, base_sequence: entry.base_sequence })
+}
+
+fn check_size(size: usize, config: &AccumulatorConfig) -> Result<(), Blocked> {
+    let text = if size > config.max_request_size {
+        format!(
+            "The message is {size} bytes when serialized which is larger than {}, which is the value of the max.request.size configuration.",
+            config.max_request_size
+        )
+    } else if size > config.buffer_memory {
+        format!(
+            "The message is {size} bytes when serialized which is larger than the total memory buffer you have configured with the buffer.memory configuration."
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Blocked::Failed(Error::broker(ErrorCode::MessageTooLarge, Some(text))))
+}
+
+fn expired(batch: &ProducerBatch, topic: &str, partition: i32, timeout: Duration) -> Error {
+    Error::Timeout(format!(
+        "Expiring {} record(s) for {topic}-{partition}:{} ms has passed since batch creation",
+        batch.count,
+        timeout.as_millis()
+    ))
+}
+
+#[cfg(test)]
+#[path = "accumulator_tests.rs"]
+mod tests;

@@ -1,0 +1,11 @@
+//! Owns: the parts of the client that decide and never wait: no sockets, no clock, no tasks. Used by: the drivers in `driver`, `producer`,
+//! `consumer`, `admin`, which pass time and bytes in and carry out what comes back.
+
+pub mod accumulator;
+pub mod backoff;
+pub mod batch;
+pub mod idempotence;
+pub mod metadata;
+pub mod partitioner;
+pub mod produce_answer;
+pub mod versions;

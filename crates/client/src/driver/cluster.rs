@@ -1,0 +1,443 @@
+//! Owns: the connections of one client and its metadata: which brokers there are, connecting with backoff, and keeping the snapshot fresh.
+//! Used by: Producer, Consumer, Admin. Kafka: `NetworkClient`, `ClusterConnectionStates`, `Metadata`, KIP-899/1102 (back to the bootstrap list).
+
+use super::connection::Connection;
+use super::thread::{Clock, NetworkThread};
+use crate::config::ConnectionConfig;
+use crate::core::backoff::ExponentialBackoff;
+use crate::core::metadata::MetadataCache;
+use crate::error::{Error, Result};
+use crate::types::Node;
+use base::{Instant, TopicPartition};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot, watch};
+use wire::messages::metadata_request::MetadataRequestTopic;
+use wire::messages::{MetadataRequest, MetadataResponse};
+use wire::{ErrorCode, Request};
+
+/// Which topics a metadata request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topics {
+    All,
+    Names(Vec<String>),
+    None,
+}
+
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    thread: NetworkThread,
+    config: ConnectionConfig,
+    metadata: watch::Sender<Arc<MetadataCache>>,
+    refresh: Notify,
+    state: Mutex<State>,
+}
+
+struct State {
+    slots: HashMap<i32, Slot>,
+    failures: HashMap<i32, Failure>,
+    wanted: BTreeSet<String>,
+    all_topics: bool,
+    rng: fastrand::Rng,
+    /// The last thing that went wrong while fetching metadata; tells a caller whose wait ends why.
+    last_error: Option<Error>,
+}
+
+enum Slot {
+    Connected(Arc<Connection>),
+    Connecting(Vec<oneshot::Sender<Result<Arc<Connection>>>>),
+}
+
+#[derive(Clone)]
+struct Failure {
+    count: u32,
+    until: Instant,
+}
+
+impl Cluster {
+    /// Starts the network thread; connects to nothing yet.
+    pub fn start(config: ConnectionConfig, thread_name: &str) -> Result<Cluster> {
+        check_resolvable(&config.bootstrap)?;
+        let thread = NetworkThread::start(thread_name)
+            .map_err(|error| Error::IllegalState(format!("the network thread cannot be started: {error}")))?;
+        let state = State {
+            slots: HashMap::new(),
+            failures: HashMap::new(),
+            wanted: BTreeSet::new(),
+            all_topics: false,
+            rng: fastrand::Rng::new(),
+            last_error: None,
+        };
+        let inner = Inner {
+            thread: thread.clone(),
+            config,
+            metadata: watch::Sender::new(Arc::default()),
+            refresh: Notify::new(),
+            state: Mutex::new(state),
+        };
+        let cluster = Cluster { inner: Arc::new(inner) };
+        thread.spawn(cluster.clone().keep_metadata_fresh());
+        Ok(cluster)
+    }
+
+    /// Drops all connections and tasks. Calls that still wait end with `Error::Closed`.
+    pub fn stop(&self) {
+        self.inner.thread.stop();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn thread(&self) -> &NetworkThread {
+        &self.inner.thread
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.inner.thread.clock()
+    }
+
+    pub fn config(&self) -> &ConnectionConfig {
+        &self.inner.config
+    }
+
+    pub fn metadata(&self) -> Arc<MetadataCache> {
+        self.inner.metadata.borrow().clone()
+    }
+
+    pub fn watch_metadata(&self) -> watch::Receiver<Arc<MetadataCache>> {
+        self.inner.metadata.subscribe()
+    }
+
+    pub fn retry_backoff(&self) -> ExponentialBackoff {
+        ExponentialBackoff { initial: self.inner.config.retry_backoff, max: self.inner.config.retry_backoff_max }
+    }
+
+    /// How long to wait before attempt `attempts + 1`.
+    pub fn backoff_delay(&self, attempts: u32) -> Duration {
+        let backoff = self.retry_backoff();
+        backoff.delay(attempts, &mut self.state().rng)
+    }
+
+    /// Adds topics to those that are kept fresh; asks for them at once when they are new.
+    pub fn want_topics<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
+        let mut new = false;
+        {
+            let mut state = self.state();
+            for topic in topics {
+                if !state.wanted.contains(topic) {
+                    state.wanted.insert(topic.to_owned());
+                    new = true;
+                }
+            }
+        }
+        if new {
+            self.refresh_metadata();
+        }
+    }
+
+    /// Replaces the topics that are kept fresh.
+    pub fn set_wanted(&self, topics: BTreeSet<String>, all: bool) {
+        let new = {
+            let mut state = self.state();
+            let new = (all && !state.all_topics) || topics.iter().any(|topic| !state.wanted.contains(topic));
+            state.wanted = topics;
+            state.all_topics = all;
+            new
+        };
+        if new {
+            self.refresh_metadata();
+        }
+    }
+
+    /// Asks for a refresh soon; many requests become one.
+    pub fn refresh_metadata(&self) {
+        self.inner.refresh.notify_one();
+    }
+
+    /// Why metadata could not be fetched last time, if it could not.
+    pub fn last_metadata_error(&self) -> Option<Error> {
+        self.state().last_error.clone()
+    }
+
+    /// Waits until `ready` accepts the metadata, asking for refreshes meanwhile. None when the deadline passes.
+    pub async fn await_metadata<T>(&self, deadline: Instant, mut ready: impl FnMut(&MetadataCache) -> Option<T>) -> Option<T> {
+        let mut watcher = self.watch_metadata();
+        let mut timer = std::pin::pin!(self.thread().sleep_until(deadline));
+        loop {
+            let current = watcher.borrow_and_update().clone();
+            if let Some(value) = ready(&current) {
+                return Some(value);
+            }
+            self.refresh_metadata();
+            tokio::select! {
+                changed = watcher.changed() => changed.ok()?,
+                () = &mut timer => return None,
+            }
+        }
+    }
+
+    /// Applies what a broker said about a new leader in a produce or fetch answer (KIP-951).
+    pub fn learn_leader(&self, partition: &TopicPartition, leader: i32, epoch: i32) {
+        self.inner.metadata.send_if_modified(|current| match current.with_leader(partition, leader, epoch) {
+            Some(next) => {
+                *current = Arc::new(next);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// Applies a full metadata answer that a caller fetched for itself.
+    fn apply(&self, response: MetadataResponse, all_topics: bool) {
+        if response.brokers.is_empty() {
+            // A starting broker may not know anybody yet; what is known is better.
+            return;
+        }
+        self.inner.metadata.send_modify(|current| *current = Arc::new(current.updated(response, all_topics)));
+    }
+
+    async fn keep_metadata_fresh(self) {
+        let mut attempts = 0;
+        loop {
+            tokio::select! {
+                () = self.inner.refresh.notified() => {}
+                () = tokio::time::sleep(self.inner.config.metadata_max_age) => {}
+            }
+            loop {
+                let (topics, all) = {
+                    let state = self.state();
+                    let names = || Topics::Names(state.wanted.iter().cloned().collect());
+                    (if state.all_topics { Topics::All } else { names() }, state.all_topics)
+                };
+                let deadline = self.clock().mono() + self.inner.config.request_timeout;
+                let result = self.fetch_metadata(&topics, self.inner.config.allow_auto_topic_creation, deadline).await;
+                let failed = result.is_err();
+                match result {
+                    Ok(response) => {
+                        self.state().last_error = None;
+                        self.apply(response, all);
+                    }
+                    Err(error) => {
+                        tracing::debug!("metadata could not be fetched: {error}");
+                        self.state().last_error = Some(error);
+                    }
+                }
+                attempts = if failed { attempts + 1 } else { 0 };
+                // At most one request per backoff, so that callers who keep asking do not flood the brokers.
+                tokio::time::sleep(self.backoff_delay(attempts)).await;
+                if !failed {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// One Metadata request to whichever broker is best reachable.
+    pub async fn fetch_metadata(&self, topics: &Topics, auto_create: bool, deadline: Instant) -> Result<MetadataResponse> {
+        let names = match topics {
+            Topics::All => None,
+            Topics::None => Some(Vec::new()),
+            Topics::Names(names) => Some(names.iter().map(|name| topic_by_name(name)).collect()),
+        };
+        let request = MetadataRequest { topics: names, allow_auto_topic_creation: auto_create, ..Default::default() };
+        let connection = self.any_connection(deadline).await?;
+        let response: MetadataResponse = self.request_on(&connection, &request, deadline).await?;
+        if response.error_code != 0 {
+            if response.error_code == ErrorCode::RebootstrapRequired.code() {
+                self.rebootstrap();
+            }
+            return Err(Error::from_code(response.error_code, None));
+        }
+        Ok(response)
+    }
+
+    /// Forgets the known brokers, so that the bootstrap list is used again.
+    fn rebootstrap(&self) {
+        self.state().slots.retain(|_, slot| matches!(slot, Slot::Connecting(_)));
+        self.inner.metadata.send_modify(|current| {
+            let next = MetadataCache { version: current.version + 1, ..MetadataCache::default() };
+            *current = Arc::new(next);
+        });
+    }
+
+    /// One attempt of `request` on a given connection, limited by the deadline and the request timeout.
+    pub async fn request_on<R: Request>(&self, connection: &Connection, request: &R, deadline: Instant) -> Result<R::Response> {
+        let version = connection.versions.choose::<R>(0, i16::MAX, connection.name())?;
+        connection.request(request, version, self.request_deadline(deadline)).await
+    }
+
+    pub fn request_deadline(&self, deadline: Instant) -> Instant {
+        deadline.min(self.clock().mono() + self.inner.config.request_timeout)
+    }
+
+    /// One attempt of `request` at a broker.
+    pub async fn request<R: Request>(&self, node: i32, request: &R, deadline: Instant) -> Result<R::Response> {
+        let connection = self.connection(node, deadline).await?;
+        self.request_on(&connection, request, deadline).await
+    }
+
+    fn address_of(&self, node: i32) -> Option<Node> {
+        if node < 0 {
+            let (host, port) = self.inner.config.bootstrap.get(usize::try_from(-1 - i64::from(node)).ok()?)?;
+            return Some(Node { id: node, host: host.clone(), port: *port, rack: None });
+        }
+        self.inner.metadata.borrow().nodes.get(&node).cloned()
+    }
+
+    /// The open connection to a broker, if there is one.
+    pub fn existing_connection(&self, node: i32) -> Option<Arc<Connection>> {
+        match self.state().slots.get(&node) {
+            Some(Slot::Connected(connection)) if !connection.is_closed() => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    /// Closes all connections, as a network failure would.
+    pub fn drop_connections(&self) {
+        for slot in self.state().slots.values() {
+            if let Slot::Connected(connection) = slot {
+                connection.close();
+            }
+        }
+    }
+
+    /// A connection to whichever broker is best: an open one with the least to do, else a random known one, else a bootstrap address.
+    pub async fn any_connection(&self, deadline: Instant) -> Result<Arc<Connection>> {
+        let node = self.least_loaded();
+        self.connection(node, deadline).await
+    }
+
+    pub fn least_loaded(&self) -> i32 {
+        let known: Vec<i32> = self.inner.metadata.borrow().nodes.keys().copied().collect();
+        let bootstrap = (0..self.inner.config.bootstrap.len() as i32).map(|index| -1 - index);
+        let now = self.clock().mono();
+        let mut state = self.state();
+        let open = state.slots.iter().filter_map(|(id, slot)| match slot {
+            Slot::Connected(connection) if !connection.is_closed() && (known.is_empty() || known.contains(id)) => {
+                Some((connection.pending(), *id))
+            }
+            _ => None,
+        });
+        if let Some((_, id)) = open.min() {
+            return id;
+        }
+        let mut usable = |candidates: Vec<i32>| {
+            let free: Vec<i32> =
+                candidates.into_iter().filter(|id| state.failures.get(id).is_none_or(|failure| failure.until <= now)).collect();
+            (!free.is_empty()).then(|| free[state.rng.usize(..free.len())])
+        };
+        // Brokers that failed lately are left to rest; when all do, the bootstrap list is tried as well.
+        if let Some(id) = usable(known.clone()).or_else(|| usable(bootstrap.clone().collect())) {
+            return id;
+        }
+        let until = |id: &i32| state.failures.get(id).map_or(Instant::ZERO, |failure| failure.until);
+        known.into_iter().chain(bootstrap).min_by_key(until).unwrap_or(-1)
+    }
+
+    /// The connection to a broker, made if there is none; waits out the reconnect backoff.
+    pub async fn connection(&self, node: i32, deadline: Instant) -> Result<Arc<Connection>> {
+        let Some(address) = self.address_of(node) else {
+            return Err(Error::broker(ErrorCode::BrokerNotAvailable, Some(format!("node {node} is not known to the cluster"))));
+        };
+        let receiver = {
+            let mut state = self.state();
+            let (sender, receiver) = oneshot::channel();
+            match state.slots.get_mut(&node) {
+                Some(Slot::Connected(connection))
+                    if !connection.is_closed() && connection.node.host == address.host && connection.node.port == address.port =>
+                {
+                    return Ok(connection.clone());
+                }
+                Some(Slot::Connecting(waiters)) => waiters.push(sender),
+                _ => {
+                    let failure = state.failures.get(&node).cloned();
+                    state.slots.insert(node, Slot::Connecting(vec![sender]));
+                    drop(state);
+                    self.inner.thread.spawn(self.clone().connect(address, failure));
+                }
+            }
+            receiver
+        };
+        tokio::select! {
+            result = receiver => result.unwrap_or_else(|_| Err(Error::Closed("the client was closed".into()))),
+            () = self.inner.thread.sleep_until(deadline) => {
+                Err(Error::Disconnected(format!("no connection to node {node} in time")))
+            }
+        }
+    }
+
+    async fn connect(self, node: Node, failure: Option<Failure>) {
+        if let Some(failure) = &failure {
+            tokio::time::sleep_until(self.clock().to_tokio(failure.until)).await;
+        }
+        let count = failure.map_or(0, |failure| failure.count);
+        let config = &self.inner.config;
+        let result = self.connect_any_address(&node, count).await;
+        let mut state = self.state();
+        match &result {
+            Ok(_) => {
+                state.failures.remove(&node.id);
+            }
+            Err(error) => {
+                tracing::debug!("{error}");
+                let backoff = ExponentialBackoff { initial: config.reconnect_backoff, max: config.reconnect_backoff_max };
+                let until = self.clock().mono() + backoff.delay(count, &mut state.rng);
+                state.failures.insert(node.id, Failure { count: count + 1, until });
+            }
+        }
+        let replaced = match &result {
+            Ok(connection) => state.slots.insert(node.id, Slot::Connected(connection.clone())),
+            Err(_) => state.slots.remove(&node.id),
+        };
+        drop(state);
+        if result.is_err() && node.id >= 0 {
+            // The broker may have moved.
+            self.refresh_metadata();
+        }
+        if let Some(Slot::Connecting(waiters)) = replaced {
+            for waiter in waiters {
+                // A waiter that is gone ran into its deadline.
+                let _ = waiter.send(result.clone());
+            }
+        }
+    }
+
+    /// Tries every address the name resolves to.
+    async fn connect_any_address(&self, node: &Node, failures: u32) -> Result<Arc<Connection>> {
+        let config = &self.inner.config;
+        let backoff = ExponentialBackoff { initial: config.connection_setup_timeout, max: config.connection_setup_timeout_max };
+        let timeout = backoff.delay(failures, &mut self.state().rng);
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((node.host.as_str(), node.port))
+            .await
+            .map_err(|error| Error::Disconnected(format!("host {} cannot be resolved: {error}", node.host)))?
+            .collect();
+        let mut last = Error::Disconnected(format!("host {} resolves to no address", node.host));
+        for address in addresses {
+            match Connection::open(&self.inner.thread, config, node.clone(), address, timeout).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+pub fn topic_by_name(name: &str) -> MetadataRequestTopic {
+    MetadataRequestTopic { name: Some(name.to_owned()), ..Default::default() }
+}
+
+/// Java refuses to construct a client none of whose bootstrap servers can be resolved.
+fn check_resolvable(bootstrap: &[(String, u16)]) -> Result<()> {
+    let resolvable = |(host, port): &(String, u16)| (host.as_str(), *port).to_socket_addrs().is_ok_and(|mut found| found.next().is_some());
+    if bootstrap.iter().any(resolvable) {
+        return Ok(());
+    }
+    Err(Error::Config("No resolvable bootstrap urls given in bootstrap.servers".to_owned()))
+}

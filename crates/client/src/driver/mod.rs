@@ -1,0 +1,8 @@
+//! Owns: everything of the client that waits: the network thread, connections, routing and metadata refresh.
+//! Used by: Producer, Consumer, Admin. The decisions are in `core`.
+
+pub mod cluster;
+pub mod connection;
+pub mod thread;
+
+pub use cluster::{Cluster, Topics};

@@ -1,0 +1,337 @@
+//! Owns: the producer that applications hold. `send` encodes into a batch under one short lock; the sender task on the network thread does the
+//! rest. Used by: tools, tests, the benchmark. Kafka: `KafkaProducer`. Hot path: `try_append`.
+
+mod config;
+mod record;
+mod sender;
+
+pub use record::{Delivery, DeliveryListener, DeliveryReport, Header, ProducerRecord, RecordMetadata, TrySendError};
+
+use crate::config::Config;
+use crate::core::accumulator::{Accumulator, Appended, Blocked, Counters};
+use crate::driver::Cluster;
+use crate::driver::thread::Clock;
+use crate::error::{Error, Result};
+use crate::types::PartitionInfo;
+use base::Instant;
+use config::ProducerConfig;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use wire::ErrorCode;
+
+/// A producer; clones share it. The last clone closes it without waiting: call `close` to be sure that everything was written.
+#[derive(Clone)]
+pub struct Producer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    shared: Arc<Shared>,
+}
+
+/// What senders and the sender task share.
+struct Shared {
+    config: ProducerConfig,
+    accumulator: Mutex<Accumulator>,
+    /// Something new for the sender task.
+    work: Notify,
+    /// Memory was freed.
+    memory: Notify,
+    /// Batches were finished.
+    progress: Notify,
+    listener: Option<Arc<dyn DeliveryListener>>,
+    clock: Clock,
+}
+
+impl Shared {
+    fn accumulator(&self) -> MutexGuard<'_, Accumulator> {
+        self.accumulator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let error = Error::Closed("Producer is closed forcefully.".into());
+        self.shared.accumulator().abort(&error);
+        sender::report(&self.shared);
+        self.cluster.stop();
+    }
+}
+
+impl Producer {
+    /// Parses the configuration and starts the network thread; connects when the first record is sent.
+    pub fn new(config: Config) -> Result<Producer> {
+        Self::build(config, None)
+    }
+
+    /// A producer that reports finished batches to `listener`; the cheap way to follow millions of records (`send_tagged`).
+    pub fn with_listener(config: Config, listener: Arc<dyn DeliveryListener>) -> Result<Producer> {
+        Self::build(config, Some(listener))
+    }
+
+    fn build(config: Config, listener: Option<Arc<dyn DeliveryListener>>) -> Result<Producer> {
+        let config = ProducerConfig::parse(&config, listener.is_some())?;
+        let cluster = Cluster::start(config.connection.clone(), "kafka-producer-network-thread")?;
+        let shared = Arc::new(Shared {
+            accumulator: Mutex::new(Accumulator::new(config.accumulator.clone(), fastrand::Rng::new())),
+            work: Notify::new(),
+            memory: Notify::new(),
+            progress: Notify::new(),
+            listener,
+            clock: cluster.clock(),
+            config,
+        });
+        cluster.thread().spawn(sender::run(cluster.clone(), shared.clone()));
+        Ok(Producer { inner: Arc::new(Inner { cluster, shared }) })
+    }
+
+    /// Adds a record to its batch; waits up to max.block.ms for metadata or memory. The handle resolves when the broker has answered.
+    pub async fn send(&self, record: &ProducerRecord<'_>) -> Result<Delivery> {
+        let wall_ms = Clock::wall_ms();
+        match self.try_append(record, wall_ms, None, true) {
+            Ok(appended) => self.delivery(record, wall_ms, appended),
+            Err(Blocked::Failed(error)) => Err(error),
+            Err(blocked) => {
+                let appended = self.append_waiting(record, wall_ms, None, true, blocked).await?;
+                self.delivery(record, wall_ms, appended)
+            }
+        }
+    }
+
+    /// Like `send`, but the outcome goes to the delivery listener with this tag.
+    pub async fn send_tagged(&self, record: &ProducerRecord<'_>, tag: u64) -> Result<()> {
+        let wall_ms = Clock::wall_ms();
+        match self.try_append(record, wall_ms, Some(tag), false) {
+            Ok(_) => Ok(()),
+            Err(Blocked::Failed(error)) => Err(error),
+            Err(blocked) => self.append_waiting(record, wall_ms, Some(tag), false, blocked).await.map(drop),
+        }
+    }
+
+    /// `send` that never waits.
+    pub fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, TrySendError> {
+        let wall_ms = Clock::wall_ms();
+        let appended = self.try_append(record, wall_ms, None, true).map_err(|blocked| self.would_block(record, blocked))?;
+        self.delivery(record, wall_ms, appended).map_err(TrySendError::Failed)
+    }
+
+    /// `send_tagged` that never waits.
+    pub fn try_send_tagged(&self, record: &ProducerRecord<'_>, tag: u64) -> Result<(), TrySendError> {
+        let appended = self.try_append(record, Clock::wall_ms(), Some(tag), false);
+        appended.map(drop).map_err(|blocked| self.would_block(record, blocked))
+    }
+
+    fn would_block(&self, record: &ProducerRecord<'_>, blocked: Blocked) -> TrySendError {
+        match blocked {
+            Blocked::Failed(error) => return TrySendError::Failed(error),
+            Blocked::Metadata => self.inner.cluster.want_topics([record.topic]),
+            Blocked::Memory(_) => self.inner.shared.work.notify_one(),
+        }
+        TrySendError::WouldBlock
+    }
+
+    fn try_append(&self, record: &ProducerRecord<'_>, wall_ms: i64, tag: Option<u64>, handle: bool) -> Result<Appended, Blocked> {
+        let shared = &self.inner.shared;
+        if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp < 0) {
+            let text = format!("Invalid timestamp: {timestamp}. Timestamp should always be non-negative or null.");
+            return Err(Blocked::Failed(Error::IllegalState(text)));
+        }
+        let appended = shared.accumulator().append(record, wall_ms, || shared.clock.mono(), tag, handle)?;
+        if appended.wake {
+            shared.work.notify_one();
+        }
+        Ok(appended)
+    }
+
+    fn delivery(&self, record: &ProducerRecord<'_>, wall_ms: i64, appended: Appended) -> Result<Delivery> {
+        let size = |bytes: Option<&[u8]>| bytes.map_or(-1, |bytes| bytes.len() as i32);
+        let (outcome, index, topic) = appended.handle.ok_or_else(|| Error::IllegalState("the record has no delivery handle".into()))?;
+        Ok(Delivery {
+            outcome,
+            index,
+            topic,
+            partition: appended.partition,
+            timestamp: record.timestamp.unwrap_or(wall_ms),
+            key_size: size(record.key),
+            value_size: size(record.value),
+        })
+    }
+
+    async fn append_waiting(
+        &self,
+        record: &ProducerRecord<'_>,
+        wall_ms: i64,
+        tag: Option<u64>,
+        handle: bool,
+        mut blocked: Blocked,
+    ) -> Result<Appended> {
+        let shared = &self.inner.shared;
+        let deadline = shared.clock.mono() + shared.config.max_block;
+        loop {
+            match blocked {
+                Blocked::Failed(error) => return Err(error),
+                Blocked::Metadata => self.await_partition(record.topic, record.partition, deadline).await?,
+                Blocked::Memory(bytes) => self.await_memory(bytes, deadline).await?,
+            }
+            match self.try_append(record, wall_ms, tag, handle) {
+                Ok(appended) => return Ok(appended),
+                Err(again) => blocked = again,
+            }
+        }
+    }
+
+    /// Waits until the topic (and the partition) is in the metadata, and tells the accumulator.
+    async fn await_partition(&self, topic: &str, partition: Option<i32>, deadline: Instant) -> Result<()> {
+        let cluster = &self.inner.cluster;
+        let max_block = self.inner.shared.config.max_block.as_millis();
+        cluster.want_topics([topic]);
+        let mut seen = 0;
+        let found = cluster
+            .await_metadata(deadline, |cache| {
+                let entry = cache.topics.get(topic)?;
+                if entry.error != ErrorCode::None && !entry.error.is_retriable() {
+                    let text = match entry.error {
+                        ErrorCode::InvalidTopicException => Some(format!("Invalid topics: [{topic}]")),
+                        ErrorCode::TopicAuthorizationFailed => Some(format!("Not authorized to access topics: [{topic}]")),
+                        _ => None,
+                    };
+                    return Some(Err(Error::broker(entry.error, text)));
+                }
+                seen = entry.partitions.len();
+                (seen > 0 && partition.is_none_or(|partition| (partition as usize) < seen)).then_some(Ok(()))
+            })
+            .await;
+        match found {
+            Some(Ok(())) => {
+                self.inner.shared.accumulator().update_metadata(&cluster.metadata(), Some(topic));
+                Ok(())
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(Error::Timeout(match partition {
+                Some(partition) if seen > 0 => format!(
+                    "Partition {partition} of topic {topic} with partition count {seen} is not present in metadata after {max_block} ms."
+                ),
+                _ => format!("Topic {topic} not present in metadata after {max_block} ms."),
+            })),
+        }
+    }
+
+    async fn await_memory(&self, bytes: usize, deadline: Instant) -> Result<()> {
+        let shared = &self.inner.shared;
+        let waiting = MemoryWait::new(shared);
+        let freed = shared.memory.notified();
+        let mut freed = std::pin::pin!(freed);
+        freed.as_mut().enable();
+        if shared.accumulator().available_memory() >= bytes {
+            return Ok(());
+        }
+        shared.work.notify_one();
+        let result = tokio::select! {
+            () = freed => Ok(()),
+            () = self.inner.cluster.thread().sleep_until(deadline) => {
+                let config = &shared.config;
+                Err(Error::Timeout(format!(
+                    "Failed to allocate {bytes} bytes within the configured max blocking time {} ms. Total memory: {} bytes. Available memory: {} bytes. Poolable size: {} bytes",
+                    config.max_block.as_millis(),
+                    config.accumulator.buffer_memory,
+                    shared.accumulator().available_memory(),
+                    config.accumulator.batch_size,
+                )))
+            }
+        };
+        drop(waiting);
+        result
+    }
+
+    /// Waits until everything sent so far is written or has failed.
+    pub async fn flush(&self) -> Result<()> {
+        let shared = &self.inner.shared;
+        let flush = FlushWait::new(shared);
+        shared.work.notify_one();
+        loop {
+            let progress = shared.progress.notified();
+            let mut progress = std::pin::pin!(progress);
+            progress.as_mut().enable();
+            if shared.accumulator().flushed(flush.mark) {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    /// Sends what is there, for at most `timeout`, and ends the producer for all its clones. What is not written by then fails.
+    pub async fn close(&self, timeout: Duration) -> Result<()> {
+        let shared = &self.inner.shared;
+        shared.accumulator().close();
+        shared.work.notify_one();
+        let timely = tokio::select! {
+            result = self.flush() => result.is_ok(),
+            () = self.inner.cluster.thread().sleep(timeout) => false,
+        };
+        let error = Error::Closed("Producer is closed forcefully.".into());
+        shared.accumulator().abort(&error);
+        sender::report(shared);
+        self.inner.cluster.stop();
+        if timely { Ok(()) } else { Err(Error::Timeout(format!("records were left after closing for {} ms", timeout.as_millis()))) }
+    }
+
+    /// The partitions of a topic, waiting up to max.block.ms for its metadata.
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>> {
+        let shared = &self.inner.shared;
+        self.await_partition(topic, None, shared.clock.mono() + shared.config.max_block).await?;
+        Ok(self.inner.cluster.metadata().partition_infos(topic))
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.inner.shared.accumulator().counters
+    }
+
+    /// The producer id and epoch, once the broker has given them.
+    pub fn producer_id(&self) -> Option<(i64, i16)> {
+        self.inner.shared.accumulator().producer_id().map(|producer| (producer.id, producer.epoch))
+    }
+
+    /// Closes the connections to all brokers, as a network failure would; for tests of delivery across failures.
+    pub fn drop_connections(&self) {
+        self.inner.cluster.drop_connections();
+    }
+}
+
+/// While it lives, the sender hurries because somebody waits for memory.
+struct MemoryWait<'a>(&'a Shared);
+
+impl<'a> MemoryWait<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.accumulator().memory_waiters += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for MemoryWait<'_> {
+    fn drop(&mut self) {
+        self.0.accumulator().memory_waiters -= 1;
+    }
+}
+
+/// While it lives, the sender does not linger.
+struct FlushWait<'a> {
+    shared: &'a Shared,
+    mark: u64,
+}
+
+impl<'a> FlushWait<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let mut accumulator = shared.accumulator();
+        accumulator.flushing += 1;
+        let mark = accumulator.flush_mark();
+        Self { shared, mark }
+    }
+}
+
+impl Drop for FlushWait<'_> {
+    fn drop(&mut self) {
+        self.shared.accumulator().flushing -= 1;
+    }
+}
