@@ -4,9 +4,19 @@
 //! Never does: threads, sockets, clock reads. Decisions read the head image, as Kafka's do.
 //! Kafka: `QuorumController` and its control managers.
 
+mod active;
+pub mod change;
+pub mod decide;
+pub mod heartbeats;
+pub mod node;
+pub mod placement;
+mod quorum;
 pub mod seam;
+pub mod settings;
 
+pub use node::{Effects, Event, Node, NodeError};
 pub use seam::{
     ControllerClient, ControllerError, ControllerRequest, ControllerResponse, MetadataListener, MetadataUpdate, RequestContext,
     ResponseSlot,
 };
+pub use settings::Settings;
