@@ -65,6 +65,7 @@ pub(crate) struct Harness {
     pub(crate) open: std::collections::BTreeSet<Token>,
     next_token: u64,
     seed: u64,
+    loads: u64,
 }
 
 pub(crate) fn context(api_version: i16) -> RequestContext {
@@ -86,6 +87,7 @@ impl Harness {
             open: Default::default(),
             next_token: 0,
             seed,
+            loads: 0,
         };
         let out = harness.shard.on_loaded(harness.now, 0, 0);
         harness.drive(out);
@@ -130,7 +132,7 @@ impl Harness {
 
     /// A shard that knows what the log holds.
     pub(crate) fn replayed(&self) -> Shard {
-        let mut shard = Shard::new(self.config.clone(), fastrand::Rng::with_seed(self.seed ^ self.log.entries.len() as u64));
+        let mut shard = Shard::new(self.config.clone(), fastrand::Rng::with_seed(self.seed.wrapping_mul(1_000).wrapping_add(self.loads)));
         for (offset, entry) in self.log.entries.iter().enumerate() {
             match entry {
                 Entry::Record { record, producer } => {
@@ -147,6 +149,7 @@ impl Harness {
     pub(crate) fn reload(&mut self) {
         let out = self.shard.unload(self.now);
         self.drive(out);
+        self.loads += 1;
         self.shard = self.replayed();
         let end = self.log.entries.len() as i64;
         self.log.high_watermark = end;
@@ -224,7 +227,7 @@ impl Harness {
         }
     }
 
-    pub(crate) fn leave(&mut self, group: &str, members: &[(&str, Option<&str>)]) -> Vec<ErrorCode> {
+    pub(crate) fn send_leave(&mut self, group: &str, members: &[(&str, Option<&str>)]) -> Token {
         let token = self.token();
         let members = members.iter().map(|(member, instance)| MemberIdentity {
             member_id: (*member).to_owned(),
@@ -234,6 +237,11 @@ impl Harness {
         let request = LeaveGroupRequest { group_id: group.to_owned(), members: members.collect(), ..Default::default() };
         let out = self.shard.leave_group(self.now, &context(5), token, request);
         self.drive(out);
+        token
+    }
+
+    pub(crate) fn leave(&mut self, group: &str, members: &[(&str, Option<&str>)]) -> Vec<ErrorCode> {
+        let token = self.send_leave(group, members);
         match self.reply(token) {
             Some(Reply::LeaveGroup(response)) if response.error_code == 0 => {
                 response.members.iter().map(|m| ErrorCode::from_code(m.error_code)).collect()

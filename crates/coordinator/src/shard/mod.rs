@@ -30,8 +30,8 @@ use writes::Writes;
 pub struct Shard {
     config: GroupConfig,
     rng: fastrand::Rng,
-    groups: BTreeMap<String, Group>,
-    offsets: Offsets,
+    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) offsets: Offsets,
     timers: Timers,
     writes: Writes,
 }

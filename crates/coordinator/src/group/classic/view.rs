@@ -68,6 +68,13 @@ impl ClassicGroup {
         }
     }
 
+    /// The value that stores the group as it is, without the time.
+    #[cfg(test)]
+    pub(crate) fn stored_now(&self) -> GroupMetadataValue {
+        let assignment: Vec<(String, Bytes)> = self.members.values().map(|m| (m.id.to_string(), m.assignment.clone())).collect();
+        GroupMetadataValue { current_state_timestamp: 0, ..self.stored(&assignment) }
+    }
+
     /// Since when offsets of the group count as unused: `None` while they must be kept.
     pub(crate) fn expiration_base_ms(&self, offset: &OffsetAndMetadata) -> Option<i64> {
         match &self.protocol_type {
