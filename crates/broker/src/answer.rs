@@ -1,0 +1,81 @@
+//! What becomes of a request: an answer now, none at all, or a wait.
+
+use crate::Broker;
+use base::{Instant, Now, Segment};
+use std::task::Waker;
+use wire::{ApiKey, Message};
+
+/// A whole response frame, its length in front, ready to be written in order.
+pub type Response = Vec<Segment>;
+
+pub enum Handled {
+    Response(Response),
+    /// Produce with acks=0.
+    NoResponse,
+    Parked(Parked),
+    /// Answer what came before, then close. The text says why.
+    Close(String),
+}
+
+/// A request that waits: Kafka's delayed operations.
+pub struct Parked {
+    wait: Box<dyn Wait>,
+    deadline: Instant,
+}
+
+/// A wait looks again whenever it is polled: its waker fired, its deadline passed, or for no reason.
+pub(crate) trait Wait: Send {
+    /// Must answer once `now` has reached the deadline it was parked with.
+    fn poll(&mut self, broker: &Broker, now: Now, waker: &Waker) -> Option<Response>;
+}
+
+impl Parked {
+    pub(crate) fn new(wait: impl Wait + 'static, deadline: Instant) -> Self {
+        Parked { wait: Box::new(wait), deadline }
+    }
+
+    pub fn poll(&mut self, broker: &Broker, now: Now, waker: &Waker) -> Option<Response> {
+        self.wait.poll(broker, now, waker)
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// Which request an answer belongs to, and how it is encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyTo {
+    pub key: ApiKey,
+    pub version: i16,
+    pub correlation_id: i32,
+}
+
+impl ReplyTo {
+    /// Encodes an answer. One that this version cannot carry is a defect of the handler: it is logged, and the client sees a timeout
+    /// instead of a lie.
+    pub fn encode<M: Message>(self, body: &M) -> Option<Response> {
+        match wire::encode_response(self.key, self.version, self.correlation_id, body) {
+            Ok(response) => Some(response),
+            Err(error) => {
+                tracing::error!(api = self.key.name(), version = self.version, %error, "response cannot be encoded");
+                None
+            }
+        }
+    }
+
+    pub fn answer<M: Message>(self, body: &M) -> Handled {
+        match self.encode(body) {
+            Some(response) => Handled::Response(response),
+            None => Handled::Close(format!("the {} response cannot be encoded at version {}", self.key.name(), self.version)),
+        }
+    }
+
+    /// Answers now if the wait is already over, else parks it.
+    pub fn park(self, mut wait: impl Wait + 'static, broker: &Broker, now: Now, waker: &Waker, deadline: Instant) -> Handled {
+        match wait.poll(broker, now, waker) {
+            Some(response) => Handled::Response(response),
+            None => Handled::Parked(Parked::new(wait, deadline)),
+        }
+    }
+}

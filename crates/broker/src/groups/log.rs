@@ -1,0 +1,43 @@
+//! A shard's log: its partition of `__consumer_offsets`, written like any other.
+
+use base::Now;
+use coordinator::{CoordinatorRecord, Producer, ShardLog};
+use record::{BatchBuilder, BatchFields};
+use replica::{Acks, Partition};
+use std::sync::Arc;
+use storage::AppendOrigin;
+use wire::ErrorCode;
+
+pub(super) struct PartitionLog<'a> {
+    pub partition: &'a Arc<Partition>,
+    pub now: Now,
+}
+
+impl ShardLog for PartitionLog<'_> {
+    fn append(&mut self, records: &[CoordinatorRecord], producer: Option<Producer>) -> Result<i64, ErrorCode> {
+        // Kafka's coordinators write no producer but sequence 0.
+        let fields = BatchFields {
+            producer_id: producer.map_or(record::NO_PRODUCER_ID, |p| p.id),
+            producer_epoch: producer.map_or(record::NO_PRODUCER_EPOCH, |p| p.epoch),
+            base_sequence: 0,
+            transactional: producer.is_some(),
+            ..BatchFields::default()
+        };
+        let mut batch = BatchBuilder::new(fields);
+        for record in records {
+            batch.append(self.now.wall_ms, Some(&record.key), record.value.as_deref(), &[]);
+        }
+        let bytes = batch.build().map_err(|_| ErrorCode::UnknownServerError)?;
+        match self.partition.append(bytes, Acks::All, AppendOrigin::Coordinator, self.now) {
+            Ok(done) => Ok(done.info.first_offset),
+            Err(error) => {
+                tracing::warn!(partition = %self.partition.topic_partition, error = %error.code, "group records cannot be appended");
+                Err(error.code)
+            }
+        }
+    }
+
+    fn high_watermark(&self) -> i64 {
+        self.partition.high_watermark()
+    }
+}

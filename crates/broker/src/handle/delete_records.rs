@@ -1,0 +1,51 @@
+//! DeleteRecords (KIP-107): moves the start of a log; -1 stands for the high watermark. Kafka: `ReplicaManager.deleteRecords`.
+
+use crate::answer::Handled;
+use crate::auto_create::is_internal;
+use crate::context::Context;
+use replica::PartitionError;
+use wire::messages::delete_records_request::DeleteRecordsPartition;
+use wire::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use wire::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use wire::ErrorCode;
+
+const HIGH_WATERMARK: i64 = -1;
+
+pub(super) fn handle(c: &mut Context, request: DeleteRecordsRequest) -> Handled {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| {
+            let result = delete(c, &topic.name, asked);
+            let (low_watermark, error) = result.map_or_else(|e| (-1, e.code), |low| (low, ErrorCode::None));
+            DeleteRecordsPartitionResult {
+                partition_index: asked.partition_index,
+                low_watermark,
+                error_code: error.code(),
+                ..Default::default()
+            }
+        });
+        DeleteRecordsTopicResult { name: topic.name.clone(), partitions: partitions.collect(), ..Default::default() }
+    });
+    let topics = topics.collect();
+    c.answer(&DeleteRecordsResponse { topics, ..Default::default() })
+}
+
+fn delete(c: &Context, topic: &str, asked: &DeleteRecordsPartition) -> Result<i64, PartitionError> {
+    if c.image.topics.partition(topic, asked.partition_index).is_none() {
+        return Err(ErrorCode::UnknownTopicOrPartition.into());
+    }
+    if is_internal(topic) {
+        return Err(ErrorCode::InvalidTopicException.into());
+    }
+    let partition = c.broker.replicas().get(topic, asked.partition_index).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    partition.with_leader_log_and_wake(None, |log| {
+        if !log.config().cleanup_delete {
+            return Err(PartitionError::from(ErrorCode::PolicyViolation));
+        }
+        let to = if asked.offset == HIGH_WATERMARK { log.high_watermark() } else { asked.offset };
+        if to < 0 || to > log.high_watermark() {
+            return Err(ErrorCode::OffsetOutOfRange.into());
+        }
+        log.delete_records_before(to, c.now)?;
+        Ok(log.log_start_offset())
+    })?
+}

@@ -1,0 +1,194 @@
+//! The broker: owns its parts, dispatches requests, follows the metadata.
+
+use crate::fetch_session::FetchSessionCache;
+use crate::groups::Groups;
+use crate::metrics::Metrics;
+use crate::producer_ids::ProducerIds;
+use crate::{Handled, Loggers, Session, auto_create::AutoCreate, handle};
+use arc_swap::ArcSwap;
+use base::{Instant, Now};
+use bytes::Bytes;
+use config::{BrokerConfig, Props};
+use controller::{ControllerClient, MetadataListener, MetadataUpdate};
+use metadata::Image;
+use parking_lot::Mutex;
+use replica::PartitionSet;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Waker;
+
+/// What a broker is built from.
+pub struct BrokerParts {
+    pub id: i32,
+    pub cluster_id: String,
+    /// As of server.properties; dynamic configs are laid over it from the metadata.
+    pub config: Arc<BrokerConfig>,
+    /// The raw properties behind `config`, for DescribeConfigs.
+    pub static_props: Props,
+    pub replicas: Arc<PartitionSet>,
+    pub controller: Arc<dyn ControllerClient>,
+    /// The committed metadata at start; `Broker::apply` moves it on.
+    pub image: Arc<Image>,
+    pub metrics: Arc<Metrics>,
+    /// Seeds member ids, session ids and the like.
+    pub seed: u64,
+}
+
+pub struct Broker {
+    id: i32,
+    cluster_id: String,
+    static_props: Props,
+    static_config: Arc<BrokerConfig>,
+    config: ArcSwap<BrokerConfig>,
+    image: ArcSwap<Image>,
+    replicas: Arc<PartitionSet>,
+    controller: Arc<dyn ControllerClient>,
+    metrics: Arc<Metrics>,
+    broker_epoch: AtomicI64,
+    pub(crate) groups: Groups,
+    pub(crate) fetch_sessions: FetchSessionCache,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) auto_create: AutoCreate,
+    pub(crate) rng: Mutex<fastrand::Rng>,
+    loggers: OnceLock<Arc<dyn Loggers>>,
+}
+
+impl Broker {
+    pub fn new(parts: BrokerParts) -> Self {
+        let mut rng = fastrand::Rng::with_seed(parts.seed);
+        Broker {
+            id: parts.id,
+            cluster_id: parts.cluster_id,
+            static_props: parts.static_props,
+            groups: Groups::new(&parts.config, rng.u64(..)),
+            fetch_sessions: FetchSessionCache::new(parts.config.max_incremental_fetch_session_cache_slots.max(0) as usize),
+            config: ArcSwap::new(parts.config.clone()),
+            static_config: parts.config,
+            image: ArcSwap::new(parts.image),
+            replicas: parts.replicas,
+            controller: parts.controller,
+            metrics: parts.metrics,
+            broker_epoch: AtomicI64::new(-1),
+            producer_ids: ProducerIds::default(),
+            auto_create: AutoCreate::default(),
+            rng: Mutex::new(rng),
+            loggers: OnceLock::new(),
+        }
+    }
+
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The effective configuration: server.properties under the dynamic configs.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.load_full()
+    }
+
+    pub fn static_config(&self) -> &Arc<BrokerConfig> {
+        &self.static_config
+    }
+
+    pub fn static_props(&self) -> &Props {
+        &self.static_props
+    }
+
+    /// Replaces the effective configuration, after dynamic configs changed.
+    pub fn set_config(&self, config: Arc<BrokerConfig>) {
+        self.groups.set_config(&config);
+        self.replicas.set_broker_config(config.clone(), &self.image.load());
+        self.config.store(config);
+    }
+
+    pub fn image(&self) -> Arc<Image> {
+        self.image.load_full()
+    }
+
+    pub fn replicas(&self) -> &Arc<PartitionSet> {
+        &self.replicas
+    }
+
+    pub fn controller(&self) -> &dyn ControllerClient {
+        &*self.controller
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What the resource BROKER_LOGGER stands for; without it there are no loggers to see or alter. Can be given once.
+    pub fn set_loggers(&self, loggers: Arc<dyn Loggers>) {
+        let _ = self.loggers.set(loggers);
+    }
+
+    pub(crate) fn loggers(&self) -> Option<&dyn Loggers> {
+        self.loggers.get().map(|loggers| &**loggers)
+    }
+
+    /// The epoch of this broker's registration; -1 before it is registered.
+    pub fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::Acquire)
+    }
+
+    pub fn set_broker_epoch(&self, epoch: i64) {
+        self.broker_epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Answers one request. `frame` comes without its length; `waker` is kept by whatever parks.
+    pub fn handle(&self, now: Now, session: &mut Session, frame: Bytes, waker: &Waker) -> Handled {
+        handle::dispatch(self, now, session, frame, waker)
+    }
+
+    /// Takes over committed metadata: partitions first, so that whoever sees the new image finds them.
+    pub fn apply(&self, update: &MetadataUpdate, now: Now) {
+        if !update.delta.is_empty() {
+            self.replicas.apply(&update.delta, &update.image, now);
+        }
+        self.image.store(update.image.clone());
+        if !update.delta.is_empty() {
+            self.groups.apply(self, &update.delta, &update.image, now);
+        }
+    }
+
+    /// Loads what became ours to coordinate; called by housekeeping, away from the threads that answer requests. Returns whether
+    /// there was anything.
+    pub fn load_coordinators(&self, now: Now) -> bool {
+        self.groups.load_pending(self, now)
+    }
+
+    /// Whether a coordinator waits to be loaded.
+    pub fn has_coordinators_to_load(&self) -> bool {
+        self.groups.has_pending()
+    }
+
+    /// Runs what is due by the clock: group timers, expired fetch sessions. Returns when to come again.
+    pub fn tick(&self, now: Now) -> Instant {
+        self.groups.tick(now)
+    }
+
+    /// Woken when something is due before the last `tick` said, or a coordinator waits to be loaded.
+    pub fn set_alarm(&self, waker: Waker) {
+        self.groups.set_alarm(waker);
+    }
+
+    /// Groups by type and state, for metrics.
+    pub fn groups_by_state(&self) -> std::collections::BTreeMap<(&'static str, &'static str), usize> {
+        self.groups.groups_by_state()
+    }
+}
+
+/// Lets the metadata thread drive a broker; the clock is the server's.
+pub struct BrokerListener {
+    pub broker: Arc<Broker>,
+    pub clock: Arc<dyn Fn() -> Now + Send + Sync>,
+}
+
+impl MetadataListener for BrokerListener {
+    fn on_update(&mut self, update: &MetadataUpdate) {
+        self.broker.apply(update, (self.clock)());
+    }
+}
