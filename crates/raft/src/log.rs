@@ -1,5 +1,6 @@
 //! What raft needs from the metadata log and the files beside it. Kafka: `RaftLog`, `QuorumStateStore`.
 
+use base::Now;
 use bytes::Bytes;
 use std::io;
 
@@ -35,14 +36,14 @@ pub trait RaftLog: Send {
     /// Bytes of all segments.
     fn size(&self) -> u64;
     /// Appends one batch whose base offset is the log end offset.
-    fn append(&mut self, batch: Bytes) -> io::Result<()>;
+    fn append(&mut self, batch: Bytes, now: Now) -> io::Result<()>;
     /// Whole batches, from the one that holds `offset` on: at least one, if there is one, else up to `max_bytes`. Empty at the end.
     fn read(&self, offset: i64, max_bytes: usize) -> io::Result<Bytes>;
     /// Removes everything from `offset` on.
-    fn truncate(&mut self, offset: i64) -> io::Result<()>;
+    fn truncate(&mut self, offset: i64, now: Now) -> io::Result<()>;
     /// Drops all batches and continues at `start`, the end of a snapshot newer than the log.
-    fn truncate_fully_and_start_at(&mut self, start: OffsetAndEpoch) -> io::Result<()>;
-    fn flush(&mut self) -> io::Result<()>;
+    fn truncate_fully_and_start_at(&mut self, start: OffsetAndEpoch, now: Now) -> io::Result<()>;
+    fn flush(&mut self, now: Now) -> io::Result<()>;
 
     /// Ids of all complete snapshots, oldest first.
     fn snapshots(&self) -> Vec<OffsetAndEpoch>;
@@ -52,7 +53,7 @@ pub trait RaftLog: Send {
     /// Removes a snapshot.
     fn delete_snapshot(&mut self, id: OffsetAndEpoch) -> io::Result<()>;
     /// Moves the log start to `offset`, which is the end of a snapshot; segments wholly before it may go.
-    fn delete_before(&mut self, offset: i64) -> io::Result<()>;
+    fn delete_before(&mut self, offset: i64, now: Now) -> io::Result<()>;
 
     fn read_quorum_state(&self) -> io::Result<Option<Bytes>>;
     /// Durable on return.

@@ -1,6 +1,7 @@
 //! A metadata log in memory, for tests and simulations. What was not flushed can be made to vanish.
 
 use crate::log::{OffsetAndEpoch, RaftLog};
+use base::Now;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
@@ -38,7 +39,7 @@ impl RaftLog for MemoryLog {
         self.batches.iter().map(|(.., bytes)| bytes.len() as u64).sum()
     }
 
-    fn append(&mut self, batch: Bytes) -> io::Result<()> {
+    fn append(&mut self, batch: Bytes, _now: Now) -> io::Result<()> {
         let view = record::Batch::new(batch.clone()).map_err(io::Error::other)?;
         let (base, last, epoch) = (view.view().base_offset(), view.view().last_offset(), view.view().leader_epoch());
         if base != self.end().offset || epoch < self.end().epoch {
@@ -59,13 +60,13 @@ impl RaftLog for MemoryLog {
         Ok(out.freeze())
     }
 
-    fn truncate(&mut self, offset: i64) -> io::Result<()> {
+    fn truncate(&mut self, offset: i64, _now: Now) -> io::Result<()> {
         self.batches.retain(|(base, ..)| *base < offset);
         self.flushed = self.flushed.min(self.batches.len());
         Ok(())
     }
 
-    fn truncate_fully_and_start_at(&mut self, start: OffsetAndEpoch) -> io::Result<()> {
+    fn truncate_fully_and_start_at(&mut self, start: OffsetAndEpoch, _now: Now) -> io::Result<()> {
         self.batches.clear();
         self.flushed = 0;
         self.start = start.offset;
@@ -73,7 +74,7 @@ impl RaftLog for MemoryLog {
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self, _now: Now) -> io::Result<()> {
         self.flushed = self.batches.len();
         self.flushes += 1;
         Ok(())
@@ -97,7 +98,7 @@ impl RaftLog for MemoryLog {
         Ok(())
     }
 
-    fn delete_before(&mut self, offset: i64) -> io::Result<()> {
+    fn delete_before(&mut self, offset: i64, _now: Now) -> io::Result<()> {
         self.start = self.start.max(offset);
         if let Some((_, last, epoch, _)) = self.batches.last() {
             self.empty_end = OffsetAndEpoch::new(last + 1, *epoch);

@@ -106,13 +106,13 @@ pub struct Node {
 
 impl Node {
     /// Reads quorum-state, the newest snapshot and the control records of the log.
-    pub fn open(config: Config, mut log: Box<dyn RaftLog>) -> Result<Node, RaftError> {
+    pub fn open(config: Config, mut log: Box<dyn RaftLog>, now: Now) -> Result<Node, RaftError> {
         let newest = log.snapshots().last().copied();
         if log.start_offset() > 0 && newest.is_none_or(|id| id.offset < log.start_offset()) {
             return Err(RaftError::MissingSnapshot { start: log.start_offset(), newest });
         }
         if let Some(id) = newest.filter(|id| id.offset > log.end().offset) {
-            log.truncate_fully_and_start_at(id)?;
+            log.truncate_fully_and_start_at(id, now)?;
         }
         let local = ReplicaKey::new(config.node_id, config.directory_id);
         let mut node = Node {
@@ -171,8 +171,8 @@ impl Node {
         match event {
             Event::Start => self.start(now),
             Event::Propose { epoch, values, durability } => self.propose(now, epoch, &values, durability),
-            Event::Flush => self.flush(),
-            Event::Resign => self.resign(),
+            Event::Flush => self.flush(now),
+            Event::Resign => self.resign(now),
         }
     }
 
@@ -196,7 +196,7 @@ impl Node {
             self.become_prospective();
         }
         self.count_votes(now)?;
-        let mut effects = self.flush()?;
+        let mut effects = self.flush(now)?;
         let after = (self.role.leader_id(self.local), self.role.epoch());
         effects.leader_changed = (after != before).then_some(after);
         Ok(effects)
@@ -252,7 +252,7 @@ impl Node {
             }
         }
         let batch = batch::encode_control(start, epoch, now.wall_ms, &records)?;
-        self.append(batch, Durability::Flush)?;
+        self.append(batch, Durability::Flush, now)?;
         Ok(())
     }
 
@@ -271,20 +271,20 @@ impl Node {
         if batch.len() > MAX_BATCH_BYTES {
             return Err(RaftError::BatchTooLarge(batch.len()));
         }
-        self.append(batch, durability)?;
+        self.append(batch, durability, now)?;
         let last = self.log.end().offset - 1;
         Ok(Effects { appended: Some(first..=last), ..Default::default() })
     }
 
-    fn append(&mut self, batch: Bytes, durability: Durability) -> io::Result<()> {
+    fn append(&mut self, batch: Bytes, durability: Durability, now: Now) -> io::Result<()> {
         self.bytes_appended += batch.len() as u64;
         self.must_flush |= durability == Durability::Flush;
-        self.log.append(batch)
+        self.log.append(batch, now)
     }
 
-    fn flush(&mut self) -> Result<Effects, RaftError> {
+    fn flush(&mut self, now: Now) -> Result<Effects, RaftError> {
         if self.must_flush {
-            self.log.flush()?;
+            self.log.flush(now)?;
             self.must_flush = false;
             self.durable_end = self.log.end().offset;
         }
@@ -296,9 +296,9 @@ impl Node {
         Ok(Effects { high_watermark, ..Default::default() })
     }
 
-    fn resign(&mut self) -> Result<Effects, RaftError> {
+    fn resign(&mut self, now: Now) -> Result<Effects, RaftError> {
         self.must_flush = true;
-        let mut effects = self.flush()?;
+        let mut effects = self.flush(now)?;
         if let Role::Leader(leadership) = &self.role {
             self.role = Role::Resigned { epoch: leadership.epoch };
             effects.leader_changed = Some((None, self.role.epoch()));
@@ -429,7 +429,7 @@ impl Node {
             if !too_old && !too_big {
                 break;
             }
-            self.log.delete_before(next.offset)?;
+            self.log.delete_before(next.offset, now)?;
             self.log.delete_snapshot(oldest)?;
             snapshots.remove(0);
         }
