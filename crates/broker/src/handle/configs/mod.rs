@@ -25,6 +25,9 @@ pub(crate) fn apply_dynamic_broker_configs(broker: &Broker, image: &Image) {
             tracing::warn!(key, broker = resource.name, "stored dynamic config cannot be used and is ignored");
         }
     }
+    if layers.cluster.is_empty() && layers.broker.is_empty() && *broker.config() == **broker.static_config() {
+        return;
+    }
     match layers.config() {
         Ok(config) => broker.set_config(Arc::new(config)),
         Err(error) => tracing::error!(%error, "dynamic broker configs contradict each other; the ones before stay in effect"),
