@@ -1,0 +1,47 @@
+//! Owns: the order in which Java's HashMap hands out its keys. Kafka's tools print maps in that order, sometimes within one line
+//! (the configs of a topic), so equal output needs it. Stable and free of randomness.
+
+/// `String.hashCode`.
+pub fn string_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+/// `TopicPartition.hashCode`.
+pub fn partition_hash(topic: &str, partition: i32) -> i32 {
+    31i32.wrapping_add(partition).wrapping_mul(31).wrapping_add(string_hash(topic))
+}
+
+/// Orders items, given in the order they are put, as a HashMap made with `new HashMap<>(capacity)` iterates; 16 is the default.
+pub fn hash_map_order<T>(mut items: Vec<T>, capacity: usize, hash: impl Fn(&T) -> i32) -> Vec<T> {
+    let mut size = capacity.max(1).next_power_of_two();
+    while items.len() * 4 > size * 3 {
+        size *= 2;
+    }
+    items.sort_by_key(|item| {
+        let hash = hash(item) as u32;
+        (hash ^ (hash >> 16)) as usize & (size - 1)
+    });
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_as_java() {
+        assert_eq!(string_hash("hello"), 99_162_322);
+        assert_eq!(string_hash("retention.ms"), "retention.ms".bytes().fold(0i32, |h, b| h.wrapping_mul(31).wrapping_add(b.into())));
+        assert_eq!(partition_hash("t", 2), (31 + 2) * 31 + 116);
+    }
+
+    #[test]
+    fn order_is_by_bucket() {
+        // What Java prints for a HashMap with these keys.
+        let names = vec!["retention.ms", "cleanup.policy", "segment.bytes", "min.insync.replicas"];
+        let bucket = |name: &&str| { let h = string_hash(name) as u32; (h ^ (h >> 16)) & 15 };
+        let order = hash_map_order(names.clone(), 16, |name| string_hash(name));
+        assert!(order.windows(2).all(|pair| bucket(&pair[0]) <= bucket(&pair[1])));
+        assert_eq!(order.len(), names.len());
+    }
+}

@@ -1,0 +1,419 @@
+//! Owns: reading a command line the way Kafka's tools do (joptsimple without abbreviations), and printing their help.
+//! Used by: every tool. Never does: read files, print anything but help.
+//! Facts kept: `-topic x` is `--topic x`; `--name=value`; an option takes the next word even when that starts with a dash;
+//! words that belong to no option are collected; `--` ends the options; types are checked when a value is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::failure::Failure;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Nothing,
+    Required,
+    Optional,
+}
+
+/// The type of a value, as help shows it and as conversion errors depend on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    String,
+    Integer,
+    Long,
+    Double,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::String => "String",
+            Kind::Integer => "Integer",
+            Kind::Long => "Long",
+            Kind::Double => "Double",
+        }
+    }
+}
+
+struct Opt {
+    /// The first name is the one messages use: joptsimple sorts the short ones first.
+    names: Vec<&'static str>,
+    takes: Takes,
+    kind: Kind,
+    described_as: &'static str,
+    default: Option<String>,
+    help: String,
+    required: bool,
+}
+
+/// The options of one tool.
+pub struct Parser {
+    about: String,
+    opts: Vec<Opt>,
+}
+
+impl Parser {
+    pub fn new(about: impl Into<String>) -> Self {
+        Parser { about: about.into(), opts: Vec::new() }.flag("help", "Print usage information.").flag("version", "Display Kafka version.")
+    }
+
+    fn push(mut self, name: &'static str, takes: Takes, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
+        self.opts.push(Opt { names: vec![name], takes, kind, described_as, default: None, help: help.into(), required: false });
+        self
+    }
+
+    pub fn flag(self, name: &'static str, help: impl Into<String>) -> Self {
+        self.push(name, Takes::Nothing, Kind::String, "", help)
+    }
+
+    pub fn text(self, name: &'static str, described_as: &'static str, help: impl Into<String>) -> Self {
+        self.push(name, Takes::Required, Kind::String, described_as, help)
+    }
+
+    pub fn value(self, name: &'static str, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
+        self.push(name, Takes::Required, kind, described_as, help)
+    }
+
+    pub fn optional_text(self, name: &'static str, described_as: &'static str, help: impl Into<String>) -> Self {
+        self.push(name, Takes::Optional, Kind::String, described_as, help)
+    }
+
+    pub fn optional_value(self, name: &'static str, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
+        self.push(name, Takes::Optional, kind, described_as, help)
+    }
+
+    fn last(mut self, change: impl FnOnce(&mut Opt)) -> Self {
+        if let Some(opt) = self.opts.last_mut() {
+            change(opt);
+        }
+        self
+    }
+
+    /// A second name of the option just added.
+    pub fn alias(self, name: &'static str) -> Self {
+        self.last(|opt| {
+            opt.names.push(name);
+            opt.names.sort_by_key(|n| n.len() > 1);
+        })
+    }
+
+    /// The value of the option just added when it is absent.
+    pub fn default(self, value: impl Into<String>) -> Self {
+        self.last(|opt| opt.default = Some(value.into()))
+    }
+
+    /// The option just added must be there (unless help or version is asked for).
+    pub fn required(self) -> Self {
+        self.last(|opt| opt.required = true)
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.opts.iter().position(|opt| opt.names.contains(&name))
+    }
+
+    /// Parses, and answers `--help`, `--version` and an empty command line: each of these ends the tool.
+    pub fn parse(self, args: &[String]) -> Result<Options, Failure> {
+        let options = self.parse_quietly(args)?;
+        if args.is_empty() || options.has("help") {
+            return Err(options.usage(options.parser.about.clone()));
+        }
+        if options.has("version") {
+            crate::out::say!("{}", crate::KAFKA_VERSION);
+            return Err(Failure::Status(0));
+        }
+        Ok(options)
+    }
+
+    /// Parses and leaves help and version to the caller.
+    pub fn parse_quietly(self, args: &[String]) -> Result<Options, Failure> {
+        let mut options = Options { present: BTreeSet::new(), values: BTreeMap::new(), free: Vec::new(), parser: self };
+        let mut rest = args.iter().peekable();
+        let mut ended = false;
+        while let Some(word) = rest.next() {
+            if ended || !word.starts_with('-') || word == "-" {
+                options.free.push(word.clone());
+                continue;
+            }
+            if word == "--" {
+                ended = true;
+                continue;
+            }
+            let body = word.strip_prefix("--").unwrap_or(&word[1..]);
+            let (name, glued) = match body.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (body, None),
+            };
+            let Some(index) = options.parser.find(name) else {
+                if word.starts_with("--") {
+                    return Err(Failure::Options(format!("{name} is not a recognized option")));
+                }
+                options.cluster(body)?;
+                continue;
+            };
+            let opt = &options.parser.opts[index];
+            let value = match (opt.takes, glued) {
+                (Takes::Nothing, _) => None,
+                (_, Some(value)) => Some(value),
+                (Takes::Required, None) => match rest.next() {
+                    Some(value) => Some(value.clone()),
+                    None => return Err(Failure::Options(format!("Option {} requires an argument", opt.names.join("/")))),
+                },
+                (Takes::Optional, None) => rest.next_if(|next| !next.starts_with('-') || *next == "-").cloned(),
+            };
+            options.present.insert(index);
+            if let Some(value) = value {
+                options.values.entry(index).or_default().push(value);
+            }
+        }
+        let missing: Vec<String> = (0..options.parser.opts.len())
+            .filter(|i| options.parser.opts[*i].required && !options.present.contains(i))
+            .map(|i| options.parser.opts[i].names.join("/"))
+            .collect();
+        if !missing.is_empty() && !args.is_empty() && !options.has("help") && !options.has("version") {
+            let plural = if missing.len() == 1 { "" } else { "s" };
+            return Err(Failure::Options(format!("Missing required option{plural} [{}]", missing.join(", "))));
+        }
+        Ok(options)
+    }
+}
+
+pub struct Options {
+    parser: Parser,
+    present: BTreeSet<usize>,
+    values: BTreeMap<usize, Vec<String>>,
+    pub free: Vec<String>,
+}
+
+impl Options {
+    /// `-abc` where no option is called `abc`: single letters, none of which takes a value in the middle.
+    fn cluster(&mut self, body: &str) -> Result<(), Failure> {
+        for letter in body.chars() {
+            let Some(index) = self.parser.find(letter.encode_utf8(&mut [0; 4])) else {
+                return Err(Failure::Options(format!("{letter} is not a recognized option")));
+            };
+            self.present.insert(index);
+        }
+        Ok(())
+    }
+
+    fn index(&self, name: &str) -> usize {
+        self.parser.find(name).unwrap_or_else(|| panic!("the tool declares no option {name}"))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.present.contains(&self.index(name))
+    }
+
+    /// The value given, or the default; giving an option twice where one value is wanted is an error.
+    pub fn value(&self, name: &str) -> Result<Option<&str>, Failure> {
+        let index = self.index(name);
+        match self.values.get(&index).map(Vec::as_slice) {
+            Some([one]) => Ok(Some(one)),
+            Some([_, _, ..]) => {
+                let names = self.parser.opts[index].names.join("/");
+                Err(Failure::Options(format!("Found multiple arguments for option {names}, but you asked for only one")))
+            }
+            _ => Ok(self.parser.opts[index].default.as_deref()),
+        }
+    }
+
+    /// Every value given, in order; the default when there is none.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let index = self.index(name);
+        match self.values.get(&index) {
+            Some(values) => values.iter().map(String::as_str).collect(),
+            None => self.parser.opts[index].default.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// As `value`, converted; the error is joptsimple's.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
+        match self.value(name)? {
+            None => Ok(None),
+            Some(text) => match text.strip_prefix('+').unwrap_or(text).parse() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => {
+                    let names = self.parser.opts[self.index(name)].names.join("/");
+                    Err(Failure::Options(format!("Cannot parse argument '{text}' of option {names}")))
+                }
+            },
+        }
+    }
+
+    /// The name as joptsimple prints an option in messages.
+    fn shown(&self, name: &str) -> String {
+        format!("[{}]", self.parser.opts[self.index(name)].names.join(", "))
+    }
+
+    /// A message followed by the help of the tool; exit code 1.
+    pub fn usage(&self, message: impl Into<String>) -> Failure {
+        Failure::Usage { message: message.into(), help: self.help() }
+    }
+
+    pub fn check_required(&self, names: &[&str]) -> Result<(), Failure> {
+        match names.iter().find(|name| !self.has(name)) {
+            Some(name) => Err(self.usage(format!("Missing required argument \"{}\"", self.shown(name)))),
+            None => Ok(()),
+        }
+    }
+
+    /// When `used` is there, none of `invalid` may be.
+    pub fn check_invalid(&self, used: &str, invalid: &[&str]) -> Result<(), Failure> {
+        if !self.has(used) {
+            return Ok(());
+        }
+        match invalid.iter().find(|name| self.has(name)) {
+            Some(name) => Err(self.usage(format!("Option \"{}\" can't be used with option \"{}\"", self.shown(used), self.shown(name)))),
+            None => Ok(()),
+        }
+    }
+
+    pub fn check_one_of(&self, names: &[&str]) -> Result<(), Failure> {
+        if names.iter().filter(|name| self.has(name)).count() == 1 {
+            return Ok(());
+        }
+        let list: Vec<String> = names.iter().map(|name| self.shown(name)).collect();
+        Err(self.usage(format!("Exactly one of the following arguments is required: {}", list.join(", "))))
+    }
+
+    fn help(&self) -> String {
+        let mut rows: Vec<(String, String)> = self.parser.opts.iter().map(help_row).collect();
+        rows.sort_by(|a, b| a.0.trim_start_matches('-').cmp(b.0.trim_start_matches('-')));
+        two_columns(&rows)
+    }
+}
+
+fn help_row(opt: &Opt) -> (String, String) {
+    let names: Vec<String> = opt.names.iter().map(|n| if n.len() == 1 { format!("-{n}") } else { format!("--{n}") }).collect();
+    let mut left = names.join(", ");
+    if opt.takes != Takes::Nothing {
+        let (open, close) = if opt.takes == Takes::Optional { ("[", "]") } else { ("<", ">") };
+        let described = if opt.described_as.is_empty() { String::new() } else { format!(": {}", opt.described_as) };
+        left.push_str(&format!(" {open}{}{described}{close}", opt.kind.name()));
+    }
+    let mut right = opt.help.clone();
+    if let Some(default) = &opt.default {
+        right.push_str(&format!(" (default: {default})"));
+    }
+    (left, right.trim_start().to_owned())
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let indent = if lines.is_empty() { 0 } else { 2 };
+        if !line.trim().is_empty() && line.len() + 1 + word.len() > width {
+            lines.push(std::mem::take(&mut line));
+            line = "  ".to_owned();
+        } else if line.len() > indent {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// joptsimple's help: 80 columns, the left one as wide as it needs up to half.
+fn two_columns(rows: &[(String, String)]) -> String {
+    let widest = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0).max("Option".len());
+    let left_width = widest.min(39);
+    let right_width = 80 - left_width - 2;
+    let mut text = String::new();
+    let mut line = |left: &str, right: &str| {
+        text.push_str(format!("{left:left_width$}  {right}").trim_end());
+        text.push('\n');
+    };
+    line("Option", "Description");
+    line("------", "-----------");
+    for (left, right) in rows {
+        let (left, right) = (wrap(left, left_width), wrap(right, right_width));
+        for i in 0..left.len().max(right.len()) {
+            line(left.get(i).map_or("", String::as_str), right.get(i).map_or("", String::as_str));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parser() -> Parser {
+        Parser::new("About.")
+            .text("topic", "topic", "The topic.")
+            .value("partitions", Kind::Integer, "# of partitions", "How many.")
+            .optional_text("state", "", "A state.")
+            .flag("list", "List.")
+            .flag("s", "Short.")
+            .alias("long-s")
+    }
+
+    fn parse(args: &[&str]) -> Result<Options, Failure> {
+        let args: Vec<String> = args.iter().map(|s| s.to_string()).collect();
+        parser().parse(&args)
+    }
+
+    fn message(args: &[&str]) -> String {
+        match parse(args) {
+            Err(Failure::Options(message)) | Err(Failure::Usage { message, .. }) => message,
+            _ => "no error".into(),
+        }
+    }
+
+    #[test]
+    fn one_or_two_dashes_glued_or_not() {
+        for words in [&["-topic", "x"][..], &["--topic", "x"], &["--topic=x"], &["-topic=x"]] {
+            assert_eq!(parse(words).unwrap().value("topic").unwrap(), Some("x"));
+        }
+        let options = parse(&["--topic", "--list", "free", "--", "--list"]).unwrap();
+        assert_eq!(options.value("topic").unwrap(), Some("--list"));
+        assert!(!options.has("list"));
+        assert_eq!(options.free, ["free", "--list"]);
+    }
+
+    #[test]
+    fn no_abbreviations_and_kafkas_errors() {
+        assert_eq!(message(&["--top", "x"]), "top is not a recognized option");
+        assert_eq!(message(&["-xyz"]), "x is not a recognized option");
+        assert_eq!(message(&["--topic"]), "Option topic requires an argument");
+        let options = parse(&["--partitions", "abc"]).unwrap();
+        let Err(Failure::Options(text)) = options.number::<i32>("partitions") else { panic!("a number out of abc") };
+        assert_eq!(text, "Cannot parse argument 'abc' of option partitions");
+        assert!(parse(&["--topic", "a", "--topic", "b"]).unwrap().value("topic").is_err());
+        assert_eq!(message(&["--help"]), "About.");
+        assert_eq!(message(&[]), "About.");
+    }
+
+    #[test]
+    fn optional_arguments_and_aliases() {
+        let options = parse(&["--state", "--list"]).unwrap();
+        assert!(options.has("state") && options.has("list"));
+        assert_eq!(options.value("state").unwrap(), None);
+        assert_eq!(parse(&["--state", "Empty"]).unwrap().value("state").unwrap(), Some("Empty"));
+        assert!(parse(&["-s"]).unwrap().has("long-s"));
+        assert!(parse(&["--long-s"]).unwrap().has("s"));
+    }
+
+    #[test]
+    fn checks_print_names_in_brackets() {
+        let text = |r: Result<(), Failure>| match r {
+            Err(Failure::Usage { message, .. }) => message,
+            _ => String::new(),
+        };
+        let options = parse(&["--list", "--state"]).unwrap();
+        assert_eq!(text(options.check_required(&["topic"])), "Missing required argument \"[topic]\"");
+        assert_eq!(text(options.check_invalid("list", &["state"])), "Option \"[list]\" can't be used with option \"[state]\"");
+        assert_eq!(text(options.check_one_of(&["topic", "s"])), "Exactly one of the following arguments is required: [topic], [s, long-s]");
+    }
+
+    #[test]
+    fn help_has_two_columns() {
+        let help = parse(&["--list"]).unwrap().help();
+        assert!(help.starts_with("Option                          Description\n------"), "{help}");
+        assert!(
+            help.contains("--partitions <Integer: # of     How many.\n  partitions>") || help.contains("partitions>  How many."),
+            "{help}"
+        );
+    }
+}

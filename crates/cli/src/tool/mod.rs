@@ -1,0 +1,25 @@
+//! Owns: the list of tools. One file a tool, named as Kafka's script; each reads its flags, does its work and returns.
+
+use crate::failure::Failure;
+
+pub struct Tool {
+    /// Without the `kafka-` that the link carries.
+    pub name: &'static str,
+    pub about: &'static str,
+    pub run: fn(&[String]) -> Result<(), Failure>,
+}
+
+mod dump_log;
+mod storage;
+
+pub const TOOLS: &[Tool] = &[
+    Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },
+    Tool { name: "storage", about: "format data directories, or look at them", run: storage::run },
+];
+
+/// By `topics` or `kafka-topics`.
+pub fn find(name: &str) -> Option<&'static Tool> {
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    let name = name.strip_prefix("kafka-").unwrap_or(name);
+    TOOLS.iter().find(|tool| tool.name == name)
+}

@@ -1,0 +1,335 @@
+//! `kafka-producer-perf-test`: sends records as fast as asked and prints rates and latencies. Kafka counterpart: ProducerPerformance.
+
+mod stats;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use client::producer::{DeliveryListener, DeliveryReport, TrySendError};
+use client::{Config, Producer, ProducerRecord};
+
+use crate::argparse::{Arg, Command, Parsed, Program, Takes};
+use crate::failure::Failure;
+use crate::out::{complain, say};
+use crate::{properties, session};
+use stats::Stats;
+
+const NAME: &str = "kafka-producer-perf-test";
+
+const fn arg(long: &'static str, takes: Takes, required: bool, help: &'static str) -> Arg {
+    Arg { long, short: "", takes, required, help }
+}
+
+const COMMAND: Command = Command {
+    name: NAME,
+    usage: "usage: kafka-producer-perf-test
+       [-h] [--bootstrap-server BOOTSTRAP-SERVER] --topic TOPIC
+       --num-records NUM-RECORDS [--payload-delimiter PAYLOAD-DELIMITER]
+       --throughput THROUGHPUT
+       [--producer-props PROP-NAME=PROP-VALUE [PROP-NAME=PROP-VALUE ...]]
+       [--command-property PROP-NAME=PROP-VALUE [PROP-NAME=PROP-VALUE ...]]
+       [--producer.config CONFIG-FILE] [--command-config CONFIG-FILE]
+       [--print-metrics] [--transactional-id TRANSACTIONAL-ID]
+       [--transaction-duration-ms TRANSACTION-DURATION]
+       [--warmup-records WARMUP-RECORDS] [--reporting-interval INTERVAL-MS]
+       (--record-size RECORD-SIZE | --payload-file PAYLOAD-FILE |
+       --payload-monotonic)",
+    help: "Measures how fast records can be produced.",
+    args: &[
+        arg("--bootstrap-server", Takes::One, false, "The servers to connect to."),
+        arg("--topic", Takes::One, true, "The topic to send to."),
+        arg("--num-records", Takes::One, true, "How many records to send."),
+        arg("--payload-delimiter", Takes::One, false, "What separates the payloads in --payload-file; a new line by default."),
+        arg("--throughput", Takes::One, true, "About how many records to send in a second; -1 for as many as possible."),
+        arg("--producer-props", Takes::Many, false, "(Deprecated) Use --command-property."),
+        arg("--command-property", Takes::Many, false, "Producer configs as key=value."),
+        arg("--producer.config", Takes::One, false, "(Deprecated) Use --command-config."),
+        arg("--command-config", Takes::One, false, "Property file with producer configs."),
+        arg("--print-metrics", Takes::Nothing, false, "Print the producer's counters at the end."),
+        arg("--transactional-id", Takes::One, false, "The transactional id to use."),
+        arg("--transaction-duration-ms", Takes::One, false, "How long a transaction lasts at most."),
+        arg("--warmup-records", Takes::One, false, "This many records at the start are left out of the steady state's figures."),
+        arg("--reporting-interval", Takes::One, false, "Milliseconds between progress lines (default: 5000)."),
+        arg("--record-size", Takes::One, false, "Bytes of each record."),
+        arg("--payload-file", Takes::One, false, "A text file of payloads, picked at random."),
+        arg("--payload-monotonic", Takes::Nothing, false, "Send the numbers 0, 1, 2, ..."),
+    ],
+    exclusive: &PAYLOADS,
+};
+
+const PAYLOADS: [&str; 3] = ["--record-size", "--payload-file", "--payload-monotonic"];
+
+/// Everything the command line says.
+struct Plan {
+    config: Config,
+    topic: String,
+    records: u64,
+    warmup: u64,
+    throughput: f64,
+    interval: u64,
+    payload: Payload,
+    print_metrics: bool,
+}
+
+enum Payload {
+    Random(usize),
+    Lines(Vec<Vec<u8>>),
+    Number,
+}
+
+fn refuse(text: &str) -> Failure {
+    Program { name: NAME, about: "", commands: &[] }.error(Some(&COMMAND), text)
+}
+
+pub fn run(args: &[String]) -> Result<(), Failure> {
+    if args.is_empty() {
+        return Program::parse_only(NAME, &COMMAND, &["--help".to_owned()]).map(drop);
+    }
+    let parsed = Program::parse_only(NAME, &COMMAND, args)?;
+    let plan = plan(&parsed)?;
+    session::block_on(measure(plan))
+}
+
+fn number<T: std::str::FromStr>(parsed: &Parsed, name: &str, java: &str) -> Result<Option<T>, Failure> {
+    match parsed.value(name) {
+        None => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(refuse(&format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")"))),
+        },
+    }
+}
+
+fn plan(parsed: &Parsed) -> Result<Plan, Failure> {
+    let records: i64 = number(parsed, "num-records", "Long")?.unwrap_or(0);
+    let throughput: f64 = number(parsed, "throughput", "Double")?.unwrap_or(-1.0);
+    let size: Option<i32> = number(parsed, "record-size", "Integer")?;
+    let warmup: i64 = number(parsed, "warmup-records", "Long")?.unwrap_or(0).max(0);
+    let interval: i64 = number(parsed, "reporting-interval", "Long")?.unwrap_or(5000);
+    let transaction_ms: Option<i64> = number(parsed, "transaction-duration-ms", "Long")?;
+    if !PAYLOADS.iter().any(|name| parsed.has(name.trim_start_matches('-'))) {
+        return Err(refuse("one of the arguments --record-size --payload-file --payload-monotonic is required"));
+    }
+    let checks = [
+        (records <= 0, "--num-records should be greater than zero."),
+        (warmup >= records, "The value for --warmup-records must be strictly fewer than the number of records in the test, --num-records."),
+        (size.is_some_and(|size| size <= 0), "--record-size should be greater than zero."),
+        (
+            !["bootstrap-server", "command-property", "producer-props", "producer.config", "command-config"].iter().any(|n| parsed.has(n)),
+            "At least one of --bootstrap-server, --command-property, --producer-props, --producer.config or --command-config must be specified.",
+        ),
+        (
+            parsed.has("command-property") && parsed.has("producer-props"),
+            "--command-property and --producer-props cannot be specified together.",
+        ),
+        (
+            parsed.has("command-config") && parsed.has("producer.config"),
+            "--command-config and --producer.config cannot be specified together.",
+        ),
+        (transaction_ms.is_some_and(|ms| ms <= 0), "--transaction-duration-ms should be greater than zero."),
+        (interval <= 0, "--reporting-interval should be greater than zero."),
+    ];
+    if let Some((_, text)) = checks.iter().find(|(wrong, _)| *wrong) {
+        return Err(refuse(text));
+    }
+    let payload = match (size, parsed.value("payload-file")) {
+        (Some(size), _) => Payload::Random(size as usize),
+        (None, Some(file)) => Payload::Lines(read_payloads(file, parsed.value("payload-delimiter").unwrap_or("\\n"))?),
+        (None, None) => Payload::Number,
+    };
+    let config = producer_config(parsed)?;
+    if transaction_ms.is_some() || parsed.has("transactional-id") || config.get("transactional.id").is_some() {
+        return Err(Failure::new("transactions cannot be produced yet; leave out --transactional-id and --transaction-duration-ms"));
+    }
+    Ok(Plan {
+        config,
+        topic: parsed.value("topic").unwrap_or_default().to_owned(),
+        records: records as u64,
+        warmup: warmup as u64,
+        throughput,
+        interval: interval as u64,
+        payload,
+        print_metrics: parsed.has("print-metrics"),
+    })
+}
+
+fn producer_config(parsed: &Parsed) -> Result<Config, Failure> {
+    for (old, new) in [("producer-props", "command-property"), ("producer.config", "command-config")] {
+        if parsed.has(old) {
+            say!("Option --{old} has been deprecated and will be removed in a future version. Use --{new} instead.");
+        }
+    }
+    let mut config = Config::new();
+    if let Some(file) = parsed.value("command-config").or_else(|| parsed.value("producer.config")) {
+        config.extend(properties::load(file)?);
+    }
+    for word in parsed.values("command-property").iter().chain(parsed.values("producer-props")) {
+        match crate::args::java_split(word, '=')[..] {
+            [key, value] => config.set(key, value),
+            _ => return Err(Failure::new(format!("Invalid property: {word}"))),
+        }
+    }
+    config.set_default("client.id", "perf-producer-client");
+    if let Some(servers) = parsed.value("bootstrap-server") {
+        config.set("bootstrap.servers", servers);
+    }
+    Ok(config)
+}
+
+fn read_payloads(file: &str, delimiter: &str) -> Result<Vec<Vec<u8>>, Failure> {
+    let path = std::path::absolute(file)?;
+    say!("Reading payloads from: {}", path.display());
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    if text.is_empty() {
+        return Err(Failure::new("File does not exist or empty file provided."));
+    }
+    let delimiter = if delimiter == "\\n" { "\n" } else { delimiter };
+    let pattern = regex::Regex::new(delimiter).map_err(|error| Failure::new(format!("--payload-delimiter: {error}")))?;
+    let mut lines: Vec<Vec<u8>> = pattern.split(&text).map(|line| line.as_bytes().to_vec()).collect();
+    lines.pop_if(|last| last.is_empty());
+    say!("Number of records read: {}", lines.len());
+    Ok(lines)
+}
+
+/// Counts what the network thread reports. A record's tag carries when it was sent, how large it is, and whether it counts as steady.
+struct Counting {
+    begin: Instant,
+    all: Mutex<Stats>,
+    steady: Mutex<Option<Stats>>,
+}
+
+const STEADY: u64 = 1 << 63;
+
+impl Counting {
+    fn now(&self) -> u64 {
+        self.begin.elapsed().as_millis() as u64
+    }
+
+    fn tag(sent: u64, size: usize, steady: bool) -> u64 {
+        (if steady { STEADY } else { 0 }) | (sent & 0x7fff_ffff) << 32 | (size as u64 & 0xffff_ffff)
+    }
+}
+
+impl DeliveryListener for Counting {
+    fn on_delivery(&self, report: &DeliveryReport<'_>) {
+        if let Err(error) = report.result {
+            // Only what was written counts.
+            report.tags.iter().for_each(|_| complain!("{}: {error}", error.java_exception()));
+            return;
+        }
+        let now = self.now();
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        for tag in report.tags {
+            let sent = tag >> 32 & 0x7fff_ffff;
+            let latency = (now & 0x7fff_ffff).saturating_sub(sent) as u32;
+            let size = tag & 0xffff_ffff;
+            all.record(latency, size, now);
+            if tag & STEADY != 0
+                && let Some(steady) = steady.as_mut()
+            {
+                steady.record(latency, size, now);
+            }
+        }
+    }
+}
+
+async fn measure(mut plan: Plan) -> Result<(), Failure> {
+    let counting = Arc::new(Counting {
+        begin: Instant::now(),
+        all: Mutex::new(Stats::new(plan.records, plan.interval, false, 0)),
+        steady: Mutex::new(None),
+    });
+    let producer = Producer::with_listener(plan.config.clone(), counting.clone())?;
+    if plan.warmup > 0 {
+        say!("Warmup first {} records. Steady state results will print after the complete test summary.", plan.warmup);
+    }
+    let mut throttle = Throttle::new(plan.throughput);
+    let mut rng = fastrand::Rng::with_seed(0);
+    let mut buffer = Vec::new();
+    for i in 0..plan.records {
+        let value = fill(&mut plan.payload, &mut buffer, &mut rng, i);
+        let sent = counting.now();
+        if plan.warmup > 0 && i == plan.warmup {
+            let steady = Stats::new(plan.records - plan.warmup, plan.interval, true, sent);
+            *counting.steady.lock().unwrap_or_else(PoisonError::into_inner) = Some(steady);
+            counting.all.lock().unwrap_or_else(PoisonError::into_inner).silent = true;
+        }
+        let record = ProducerRecord::new(&plan.topic).value(value);
+        let tag = Counting::tag(sent, value.len(), plan.warmup > 0 && i >= plan.warmup);
+        match producer.try_send_tagged(&record, tag) {
+            Ok(()) => {}
+            Err(TrySendError::WouldBlock) => {
+                if let Err(error) = producer.send_tagged(&record, tag).await {
+                    complain!("{}: {error}", error.java_exception());
+                }
+            }
+            Err(TrySendError::Failed(error)) => complain!("{}: {error}", error.java_exception()),
+        }
+        throttle.wait(i, sent).await;
+    }
+    let closed = if plan.print_metrics { producer.flush().await } else { producer.close(session::FOREVER).await };
+    let now = counting.now();
+    say!("{}", counting.all.lock().unwrap_or_else(PoisonError::into_inner).total_line(now));
+    if let Some(steady) = counting.steady.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        say!("{}", steady.total_line(now));
+    }
+    if plan.print_metrics {
+        say!("\nMetric Name   Value\n{:#?}", producer.counters());
+        producer.close(session::FOREVER).await?;
+    }
+    Ok(closed?)
+}
+
+/// The next value. Random ones are letters, as Kafka's, so that both compress alike.
+fn fill<'a>(payload: &'a mut Payload, buffer: &'a mut Vec<u8>, rng: &mut fastrand::Rng, i: u64) -> &'a [u8] {
+    match payload {
+        Payload::Random(size) => {
+            buffer.resize(*size, 0);
+            for chunk in buffer.chunks_mut(8) {
+                for (byte, random) in chunk.iter_mut().zip(rng.u64(..).to_le_bytes()) {
+                    *byte = b'A' + ((u16::from(random) * 26) >> 8) as u8;
+                }
+            }
+            buffer
+        }
+        Payload::Lines(lines) => &lines[rng.usize(..lines.len())],
+        Payload::Number => {
+            *buffer = i.to_string().into_bytes();
+            buffer
+        }
+    }
+}
+
+/// Keeps to about a number of records in a second (`ThroughputThrottler`).
+struct Throttle {
+    target: f64,
+    deficit: Duration,
+}
+
+impl Throttle {
+    fn new(target: f64) -> Self {
+        Throttle { target, deficit: Duration::ZERO }
+    }
+
+    /// `sent` is milliseconds since the start.
+    async fn wait(&mut self, so_far: u64, sent: u64) {
+        if self.target < 0.0 {
+            return;
+        }
+        if self.target == 0.0 {
+            return std::future::pending().await;
+        }
+        let elapsed = sent as f64 / 1000.0;
+        if elapsed <= 0.0 || so_far as f64 / elapsed <= self.target {
+            return;
+        }
+        self.deficit += Duration::from_secs_f64(1.0 / self.target);
+        // Shorter sleeps are not kept precisely by timers.
+        if self.deficit >= Duration::from_millis(2) {
+            let begin = Instant::now();
+            tokio::time::sleep(self.deficit).await;
+            self.deficit = self.deficit.saturating_sub(begin.elapsed());
+        }
+    }
+}
