@@ -5,6 +5,8 @@ mod alter;
 mod describe;
 mod list_resources;
 mod loggers;
+#[cfg(test)]
+mod tests;
 
 pub(super) use alter::{alter, incremental_alter};
 pub(super) use describe::describe;
