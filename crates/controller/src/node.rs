@@ -143,6 +143,11 @@ impl Node {
         &self.raft
     }
 
+    /// The last thing before the process ends; `Event::Resign` comes before it.
+    pub fn close(&mut self, now: Now) -> Result<(), NodeError> {
+        Ok(self.raft.close(now)?)
+    }
+
     /// Hands raft back, for tests that restart.
     pub fn into_raft(self) -> raft::Node {
         self.raft

@@ -55,6 +55,9 @@ pub trait RaftLog: Send {
     /// Moves the log start to `offset`, which is the end of a snapshot; segments wholly before it may go.
     fn delete_before(&mut self, offset: i64, now: Now) -> io::Result<()>;
 
+    /// Makes everything durable and leaves the files as a clean stop does. The log is not used afterwards.
+    fn close(&mut self, now: Now) -> io::Result<()>;
+
     fn read_quorum_state(&self) -> io::Result<Option<Bytes>>;
     /// Durable on return.
     fn write_quorum_state(&mut self, bytes: &[u8]) -> io::Result<()>;

@@ -109,6 +109,10 @@ impl RaftLog for MemoryLog {
         Ok(())
     }
 
+    fn close(&mut self, now: Now) -> io::Result<()> {
+        self.flush(now)
+    }
+
     fn read_quorum_state(&self) -> io::Result<Option<Bytes>> {
         Ok(self.quorum_state.clone())
     }

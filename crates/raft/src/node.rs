@@ -436,6 +436,11 @@ impl Node {
         Ok(())
     }
 
+    /// The last thing before the process ends.
+    pub fn close(&mut self, now: Now) -> Result<(), RaftError> {
+        Ok(self.log.close(now)?)
+    }
+
     /// Hands the log back, for tests that restart on it.
     pub fn into_log(self) -> Box<dyn RaftLog> {
         self.log

@@ -84,6 +84,10 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Lets only the owner read the file, and nobody write it (mode 0400), where the disk knows permissions.
+    fn set_read_only(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
     /// Bytes free for this process on the file system of `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
 
