@@ -8,7 +8,7 @@
 use crate::frame::FrameReader;
 use crate::limits::Permit;
 use crate::output::Output;
-use crate::service::{Handled, Parked, Session};
+use crate::service::{Handled, Parked, Session, Waited};
 use crate::stats::Stats;
 use crate::worker::Worker;
 use base::{Instant, Now, Segment};
@@ -174,8 +174,13 @@ impl Connection {
         for i in 0..self.slots.len() {
             let Some(Slot::Parked(parked)) = self.slots.get_mut(i) else { continue };
             match catch_unwind(AssertUnwindSafe(|| parked.poll(now, waker))) {
-                Ok(Some(response)) => self.slots[i] = Slot::Ready(response),
-                Ok(None) => {}
+                Ok(Waited::Answered(response)) => self.slots[i] = Slot::Ready(response),
+                Ok(Waited::Waiting) => {}
+                Ok(Waited::Close(reason)) => {
+                    self.slots.truncate(i);
+                    self.refuse(reason);
+                    return;
+                }
                 Err(_) => {
                     self.slots.truncate(i);
                     self.panicked(None);

@@ -23,6 +23,6 @@ mod tests;
 
 pub use limits::Limits;
 pub use listener::{BoundListener, SocketOptions, bind};
-pub use service::{Handled, Parked, Service, Session, SessionInfo};
+pub use service::{Handled, Parked, Service, Session, SessionInfo, Waited};
 pub use stats::Stats;
 pub use worker::{Net, NetConfig};

@@ -39,9 +39,17 @@ pub enum Handled {
     Close(String),
 }
 
+pub enum Waited {
+    Waiting,
+    /// The whole response, length prefix included.
+    Answered(Vec<Segment>),
+    /// It will never be answered: answer what came before, then close. The text goes to the log.
+    Close(String),
+}
+
 /// A request that waits (Kafka's delayed operations). Dropped unanswered when the connection closes.
 pub trait Parked {
-    /// Called whenever the waker fired or the deadline passed, and at other times too. Must answer once the deadline has passed.
-    fn poll(&mut self, now: Now, waker: &Waker) -> Option<Vec<Segment>>;
+    /// Called whenever the waker fired or the deadline passed, and at other times too.
+    fn poll(&mut self, now: Now, waker: &Waker) -> Waited;
     fn deadline(&self) -> Instant;
 }

@@ -1,6 +1,6 @@
 //! The network layer over loopback, against a service that does what the first byte of a frame says.
 
-use crate::{BoundListener, Handled, Limits, Net, NetConfig, Parked, Service, Session, SessionInfo, SocketOptions, Stats, bind};
+use crate::{BoundListener, Handled, Limits, Net, NetConfig, Parked, Service, Session, SessionInfo, SocketOptions, Stats, Waited, bind};
 use base::disk::{Disk, OpenMode, RealDisk};
 use base::{FileRange, Instant, Now, Segment};
 use bytes::Bytes;
@@ -65,13 +65,13 @@ struct Gate {
 }
 
 impl Parked for Gate {
-    fn poll(&mut self, _now: Now, waker: &Waker) -> Option<Vec<Segment>> {
+    fn poll(&mut self, _now: Now, waker: &Waker) -> Waited {
         match self.gates.open.lock().unwrap().get_mut(&self.n) {
             Some(Some(known)) => {
                 known.clone_from(waker);
-                None
+                Waited::Waiting
             }
-            _ => Some(vec![Segment::Bytes(framed(&[b'g', self.n]).into())]),
+            _ => Waited::Answered(vec![Segment::Bytes(framed(&[b'g', self.n]).into())]),
         }
     }
 
@@ -83,8 +83,11 @@ impl Parked for Gate {
 struct Timeout(Instant);
 
 impl Parked for Timeout {
-    fn poll(&mut self, now: Now, _waker: &Waker) -> Option<Vec<Segment>> {
-        (now.mono >= self.0).then(|| vec![Segment::Bytes(framed(b"timeout").into())])
+    fn poll(&mut self, now: Now, _waker: &Waker) -> Waited {
+        if now.mono < self.0 {
+            return Waited::Waiting;
+        }
+        Waited::Answered(vec![Segment::Bytes(framed(b"timeout").into())])
     }
 
     fn deadline(&self) -> Instant {
