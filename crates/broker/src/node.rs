@@ -56,7 +56,7 @@ pub struct Broker {
 impl Broker {
     pub fn new(parts: BrokerParts) -> Self {
         let mut rng = fastrand::Rng::with_seed(parts.seed);
-        Broker {
+        let broker = Broker {
             id: parts.id,
             cluster_id: parts.cluster_id,
             static_props: parts.static_props,
@@ -73,7 +73,9 @@ impl Broker {
             auto_create: AutoCreate::default(),
             rng: Mutex::new(rng),
             loggers: OnceLock::new(),
-        }
+        };
+        handle::configs::apply_dynamic_broker_configs(&broker, &broker.image());
+        broker
     }
 
     pub fn id(&self) -> i32 {
@@ -150,7 +152,14 @@ impl Broker {
         }
         self.image.store(update.image.clone());
         if !update.delta.is_empty() {
+            self.apply_broker_configs(&update.delta, &update.image);
             self.groups.apply(self, &update.delta, &update.image, now);
+        }
+    }
+
+    fn apply_broker_configs(&self, delta: &metadata::Delta, image: &Image) {
+        if delta.configs.iter().any(|resource| resource.type_ == metadata::ResourceType::BROKER) {
+            handle::configs::apply_dynamic_broker_configs(self, image);
         }
     }
 
