@@ -9,7 +9,10 @@
 pub mod assemble;
 pub mod config;
 pub mod errors;
+#[cfg(test)]
+mod golden_tests;
 mod group;
+pub mod metadata_hash;
 mod offsets;
 pub mod output;
 mod records;

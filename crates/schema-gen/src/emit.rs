@@ -153,6 +153,9 @@ fn emit_read(out: &mut String, versions: Versions, fields: &[Field], flexible: &
     }
     if flexible != "false" {
         line!(out, "if flex {{ let mut unknown = UnknownTags::default();");
+        for field in fields.iter().filter(|f| is_tagged_nullable_struct(f)) {
+            line!(out, "m.{} = Some(Default::default());", snake(&field.name));
+        }
         line!(out, "r.tags(&mut unknown, |r, tag| {{ match tag {{");
         for field in fields.iter().filter(|f| f.tag.is_some()) {
             let guard = condition(field.versions, versions).map_or(String::new(), |c| format!(" if {c}"));
@@ -177,6 +180,7 @@ fn read_field(field: &Field, versions: Versions) -> String {
         Type::Array(element) => {
             format!("r.nullable_array({flex}, {}, |r| Ok({}))?", element_min_size(element, flex), read_value(element, flex))
         }
+        _ if is_tagged_nullable_struct(field) => format!("if r.unsigned_varint()? > 0 {{ Some({plain}) }} else {{ None }}"),
         _ => format!("if r.present()? {{ Some({plain}) }} else {{ None }}"),
     };
     match condition(field.nullable, versions.intersect(field.versions)) {
@@ -245,6 +249,7 @@ fn write_field(field: &Field, versions: Versions) -> String {
     }
     let null = match &field.ty {
         Type::Scalar(Scalar::String) => format!("w.null_string({flex});"),
+        _ if is_tagged_nullable_struct(field) => "w.unsigned_varint(0);".to_owned(),
         Type::Struct(_) => "w.i8(-1);".to_owned(),
         _ => format!("w.null_array({flex});"),
     };
@@ -253,6 +258,7 @@ fn write_field(field: &Field, versions: Versions) -> String {
         Some(c) => format!("if {c} {{ {null} }} else {{ return Err(EncodeError::Null {{ field: \"{}\", version: v }}); }}", field.name),
     };
     let marker = match &field.ty {
+        _ if is_tagged_nullable_struct(field) => "w.unsigned_varint(1);".to_owned(),
         Type::Struct(_) => match condition(field.nullable, versions.intersect(field.versions)) {
             None => "w.i8(1);".to_owned(),
             Some(c) => format!("if {c} {{ w.i8(1); }}"),
@@ -350,8 +356,17 @@ fn default_value(field: &Field) -> String {
 }
 
 /// Whether the field differs from its default.
+/// Kafka marks these by a varint, and takes an empty struct for the default that is not written, whatever the schema says: so null is
+/// written, and a field that is not there is an empty struct.
+fn is_tagged_nullable_struct(field: &Field) -> bool {
+    field.tag.is_some() && !field.nullable.is_none() && matches!(field.ty, Type::Struct(_))
+}
+
 fn is_set(field: &Field) -> String {
     let place = format!("self.{}", snake(&field.name));
+    if is_tagged_nullable_struct(field) {
+        return format!("{place} != Some(Default::default())");
+    }
     match default_value(field).as_str() {
         "None" => format!("{place}.is_some()"),
         "true" => format!("!{place}"),

@@ -1,5 +1,7 @@
 use crate::codec::MessageInfo;
-use crate::messages::{self, ApiVersionsRequest, FetchRequest, MetadataRequest, PartitionChangeRecord, TopicRecord};
+use crate::messages::{
+    self, ApiVersionsRequest, ConsumerGroupMemberMetadataValue, FetchRequest, MetadataRequest, PartitionChangeRecord, TopicRecord,
+};
 use crate::*;
 use bytes::Bytes;
 
@@ -95,4 +97,18 @@ fn a_request_frame_round_trips_through_its_header() {
     assert_eq!(head, RequestHead { api_key: 3, api_version: 12, correlation_id: 5, client_id: Some("me".into()) });
     assert_eq!(MetadataRequest::decode(&mut r, 12).unwrap(), MetadataRequest::default());
     assert_eq!(r.remaining(), 0);
+}
+
+#[test]
+fn a_tagged_struct_that_may_be_null() {
+    // As Kafka 4.3.1 wrote it: a member of a consumer group, whose classic metadata is null.
+    let bytes = b"\0\0\x11console-consumer\x0b/127.0.0.1\x02\x03t1\x01\0\x04\x93\xe0\0\x01\0\x01\0";
+    let member: ConsumerGroupMemberMetadataValue = from_bytes(Bytes::from_static(bytes), 0).unwrap();
+    assert_eq!((member.client_id.as_str(), &member.classic_member_metadata), ("console-consumer", &None));
+    assert_eq!(&to_bytes(&member, 0).unwrap()[..], bytes);
+    let classic = messages::consumer_group_member_metadata_value::ClassicMemberMetadata { session_timeout_ms: 9, ..Default::default() };
+    for classic in [classic, Default::default()] {
+        let member = ConsumerGroupMemberMetadataValue { classic_member_metadata: Some(classic), ..member.clone() };
+        assert_eq!(from_bytes::<ConsumerGroupMemberMetadataValue>(to_bytes(&member, 0).unwrap(), 0).unwrap(), member);
+    }
 }

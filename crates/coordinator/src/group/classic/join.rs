@@ -173,8 +173,7 @@ impl ClassicGroup {
     }
 
     fn store_static_member(&mut self, replaced: StaticMemberReplaced, step: &mut Step) {
-        let assignment: Vec<(String, Bytes)> = self.members.values().map(|m| (m.id.to_string(), m.assignment.clone())).collect();
-        match records::group_metadata(self, &assignment) {
+        match records::group_metadata(self, &self.assignment()) {
             Ok(record) => step.out.appends.push(Append {
                 records: vec![record],
                 producer: None,

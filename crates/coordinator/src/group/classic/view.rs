@@ -71,8 +71,12 @@ impl ClassicGroup {
     /// The value that stores the group as it is, without the time.
     #[cfg(test)]
     pub(crate) fn stored_now(&self) -> GroupMetadataValue {
-        let assignment: Vec<(String, Bytes)> = self.members.values().map(|m| (m.id.to_string(), m.assignment.clone())).collect();
-        GroupMetadataValue { current_state_timestamp: 0, ..self.stored(&assignment) }
+        GroupMetadataValue { current_state_timestamp: 0, ..self.stored(&self.assignment()) }
+    }
+
+    /// What every member was given.
+    pub(crate) fn assignment(&self) -> Vec<(String, Bytes)> {
+        self.members.values().map(|m| (m.id.to_string(), m.assignment.clone())).collect()
     }
 
     /// Since when offsets of the group count as unused: `None` while they must be kept.
