@@ -1,0 +1,297 @@
+use crate::client::Sent;
+use crate::{Client, Options, SimNode};
+use base::disk::MemDisk;
+use base::{Now, Uuid};
+use bytes::Bytes;
+use record::{BatchBuilder, BatchFields};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use wire::messages::fetch_request::{FetchPartition, FetchTopic};
+use wire::messages::join_group_request::JoinGroupRequestProtocol;
+use wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use wire::messages::sync_group_request::SyncGroupRequestAssignment;
+use wire::messages::*;
+use wire::{ErrorCode, Records};
+
+fn node(props: &[(&'static str, &'static str)]) -> SimNode {
+    let now = Now { mono: base::Instant::from_nanos(1_000_000_000), wall_ms: 1_700_000_000_000 };
+    SimNode::start(Options { disk: Arc::new(MemDisk::default()), props: props.to_vec(), seed: 1, now })
+}
+
+fn create(client: &mut Client, node: &mut SimNode, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+    let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
+        name: (*name).into(),
+        value: Some((*value).into()),
+        ..Default::default()
+    });
+    let topic = CreatableTopic {
+        name: topic.into(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: configs.collect(),
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+    let response = client.call(node, &request, 7);
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+    response.topics[0].topic_id
+}
+
+fn batch(now: Now, values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(BatchFields::default());
+    for value in values {
+        builder.append(now.wall_ms, None, Some(value.as_bytes()), &[]);
+    }
+    builder.build().unwrap()
+}
+
+fn produce_request(topic: &str, partition: i32, records: Bytes, acks: i16) -> ProduceRequest {
+    let data = PartitionProduceData { index: partition, records: Some(Records::from(records)), ..Default::default() };
+    let topic = TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };
+    ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }
+}
+
+fn produce(client: &mut Client, node: &mut SimNode, topic: &str, values: &[&str]) -> i64 {
+    let records = batch(node.now, values);
+    let response = client.call(node, &produce_request(topic, 0, records, -1), 12);
+    let partition = &response.responses[0].partition_responses[0];
+    assert_eq!(partition.error_code, 0, "{partition:?}");
+    partition.base_offset
+}
+
+fn fetch_request(id: Uuid, offset: i64, max_wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition { partition: 0, fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
+    let topic = FetchTopic { topic_id: id, partitions: vec![partition], ..Default::default() };
+    FetchRequest { max_wait_ms, min_bytes: 1, max_bytes: 1 << 20, session_epoch: -1, topics: vec![topic], ..Default::default() }
+}
+
+fn values(response: &FetchResponse) -> Vec<String> {
+    let records = response.responses[0].partitions[0].records.clone().unwrap().to_bytes().unwrap();
+    let mut out = Vec::new();
+    for batch in record::batches(&records) {
+        for record in batch.unwrap().records(1 << 20).unwrap() {
+            out.push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+        }
+    }
+    out
+}
+
+fn list_offset(client: &mut Client, node: &mut SimNode, topic: &str, timestamp: i64) -> i64 {
+    let partition = ListOffsetsPartition { partition_index: 0, timestamp, ..Default::default() };
+    let topic = ListOffsetsTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
+    let response = client.call(node, &ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() }, 7);
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    response.topics[0].partitions[0].offset
+}
+
+#[test]
+fn what_is_produced_is_fetched() {
+    let mut node = node(&[]);
+    let mut client = Client::new("test");
+    let id = create(&mut client, &mut node, "t", 1, &[]);
+    assert_eq!(produce(&mut client, &mut node, "t", &["a", "b"]), 0);
+    assert_eq!(produce(&mut client, &mut node, "t", &["c"]), 2);
+    let response = client.call(&mut node, &fetch_request(id, 0, 0), 13);
+    assert_eq!(values(&response), ["a", "b", "c"]);
+    assert_eq!(response.responses[0].partitions[0].high_watermark, 3);
+    // An offset inside a batch gives the whole batch.
+    assert_eq!(values(&client.call(&mut node, &fetch_request(id, 1, 0), 13)), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_fetch_waits_for_records_or_its_deadline() {
+    let mut node = node(&[]);
+    let (mut reader, mut writer) = (Client::new("reader"), Client::new("writer"));
+    let id = create(&mut writer, &mut node, "t", 1, &[]);
+    let Sent::Waiting(mut waiting) = reader.send(&mut node, &fetch_request(id, 0, 500), 13) else { panic!("it should wait") };
+    assert!(waiting.poll(&mut node).is_none());
+    produce(&mut writer, &mut node, "t", &["x"]);
+    assert_eq!(values(&waiting.poll(&mut node).unwrap()), ["x"]);
+
+    let Sent::Waiting(mut waiting) = reader.send(&mut node, &fetch_request(id, 1, 500), 13) else { panic!("it should wait") };
+    node.advance(Duration::from_millis(499));
+    assert!(waiting.poll(&mut node).is_none());
+    node.advance(Duration::from_millis(1));
+    assert_eq!(values(&waiting.poll(&mut node).unwrap()), [""; 0]);
+}
+
+#[test]
+fn retention_follows_the_virtual_clock() {
+    let mut node = node(&[]);
+    let mut client = Client::new("test");
+    create(&mut client, &mut node, "t", 1, &[("retention.ms", "3600000"), ("segment.ms", "60000"), ("file.delete.delay.ms", "1000")]);
+    produce(&mut client, &mut node, "t", &["old"]);
+    node.advance(Duration::from_secs(120));
+    produce(&mut client, &mut node, "t", &["new"]);
+    node.clean_logs();
+    assert_eq!(list_offset(&mut client, &mut node, "t", -2), 0);
+    node.advance(Duration::from_secs(3500));
+    node.clean_logs();
+    assert_eq!(list_offset(&mut client, &mut node, "t", -2), 1);
+    assert_eq!(list_offset(&mut client, &mut node, "t", -1), 2);
+}
+
+#[test]
+fn a_restart_keeps_records_topics_and_offsets() {
+    for crash in [false, true] {
+        let mut node = node(&[]);
+        let mut client = Client::new("test");
+        let id = create(&mut client, &mut node, "t", 1, &[]);
+        produce(&mut client, &mut node, "t", &["a", "b"]);
+        commit(&mut client, &mut node, "g", 2);
+        node = if crash { node.restart_after_crash(|_| {}) } else { node.restart() };
+        let mut client = Client::new("after");
+        assert_eq!(values(&client.call(&mut node, &fetch_request(id, 0, 0), 13)), ["a", "b"], "crash: {crash}");
+        assert_eq!(committed(&mut client, &mut node, "g"), 2, "crash: {crash}");
+        assert_eq!(produce(&mut client, &mut node, "t", &["c"]), 2, "crash: {crash}");
+    }
+}
+
+/// Asks for the coordinator until its topic is there and loaded.
+fn find_coordinator(client: &mut Client, node: &mut SimNode, group: &str) {
+    let request = FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() };
+    for _ in 0..50 {
+        let response = client.call(node, &request, 4);
+        if response.coordinators[0].error_code == 0 {
+            assert_eq!(response.coordinators[0].node_id, 1);
+            return;
+        }
+        assert_eq!(response.coordinators[0].error_code, ErrorCode::CoordinatorNotAvailable.code());
+        node.advance(Duration::from_millis(100));
+    }
+    panic!("no coordinator for {group}");
+}
+
+fn commit(client: &mut Client, node: &mut SimNode, group: &str, offset: i64) {
+    find_coordinator(client, node, group);
+    let partition = OffsetCommitRequestPartition {
+        partition_index: 0,
+        committed_offset: offset,
+        committed_metadata: Some("kept".into()),
+        ..Default::default()
+    };
+    let topic = OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    let request = OffsetCommitRequest {
+        group_id: group.into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let response = client.call(node, &request, 8);
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+}
+
+fn committed(client: &mut Client, node: &mut SimNode, group: &str) -> i64 {
+    let topics = vec![OffsetFetchRequestTopics { name: "t".into(), partition_indexes: vec![0], ..Default::default() }];
+    let group = OffsetFetchRequestGroup { group_id: group.into(), topics: Some(topics), ..Default::default() };
+    let response = client.call(node, &OffsetFetchRequest { groups: vec![group], ..Default::default() }, 8);
+    let partition = &response.groups[0].topics[0].partitions[0];
+    assert_eq!(partition.metadata.as_deref(), Some("kept"));
+    partition.committed_offset
+}
+
+fn join_request(member_id: &str) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 5_000,
+        member_id: member_id.into(),
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(b"m"), ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_group_forms_rebalances_and_loses_a_silent_member() {
+    let mut node = node(&[]);
+    let (mut one, mut two) = (Client::new("one"), Client::new("two"));
+    find_coordinator(&mut one, &mut node, "g");
+    let first = one.call(&mut node, &join_request(""), 9);
+    assert_eq!(first.error_code, ErrorCode::MemberIdRequired.code());
+    let joined = one.call(&mut node, &join_request(&first.member_id), 9);
+    assert_eq!((joined.error_code, joined.generation_id), (0, 1));
+    assert_eq!(joined.leader, joined.member_id);
+    sync(&mut one, &mut node, &joined, &[joined.member_id.clone()]);
+
+    // A second member waits until the first has come back.
+    let second = two.call(&mut node, &join_request(""), 9);
+    let Sent::Waiting(mut second_joins) = two.send(&mut node, &join_request(&second.member_id), 9) else { panic!("it should wait") };
+    let beat = HeartbeatRequest { group_id: "g".into(), generation_id: 1, member_id: joined.member_id.clone(), ..Default::default() };
+    assert_eq!(one.call(&mut node, &beat, 4).error_code, ErrorCode::RebalanceInProgress.code());
+    let again = one.call(&mut node, &join_request(&joined.member_id), 9);
+    let second_joined = second_joins.poll(&mut node).unwrap();
+    assert_eq!((again.generation_id, second_joined.generation_id, again.members.len()), (2, 2, 2));
+    sync(&mut one, &mut node, &again, &[joined.member_id.clone(), second.member_id.clone()]);
+
+    // The second falls silent; the first keeps beating and finds the group rebalancing once the session has run out.
+    let beat = HeartbeatRequest { generation_id: 2, ..beat };
+    node.advance(Duration::from_secs(6));
+    assert_eq!(one.call(&mut node, &beat, 4).error_code, 0);
+    node.advance(Duration::from_secs(6));
+    assert_eq!(one.call(&mut node, &beat, 4).error_code, ErrorCode::RebalanceInProgress.code());
+    let alone = one.call(&mut node, &join_request(&joined.member_id), 9);
+    assert_eq!((alone.generation_id, alone.members.len()), (3, 1));
+}
+
+fn sync(client: &mut Client, node: &mut SimNode, joined: &JoinGroupResponse, members: &[String]) {
+    let assignments = members.iter().map(|member_id| SyncGroupRequestAssignment {
+        member_id: member_id.clone(),
+        assignment: Bytes::from_static(b"a"),
+        ..Default::default()
+    });
+    let request = SyncGroupRequest {
+        group_id: "g".into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        assignments: assignments.collect(),
+        ..Default::default()
+    };
+    let response = client.call(node, &request, 5);
+    assert_eq!((response.error_code, &response.assignment[..]), (0, &b"a"[..]));
+}
+
+#[test]
+fn bad_requests_cost_nothing() {
+    let mut node = node(&[]);
+    let mut client = Client::new("test");
+    create(&mut client, &mut node, "t", 1, &[]);
+    let mut damaged = batch(node.now, &["x"]).to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    let response = client.call(&mut node, &produce_request("t", 0, damaged.into(), -1), 12);
+    assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::CorruptMessage.code());
+    let response = client.call(&mut node, &produce_request("absent", 0, batch(Now::default(), &["x"]), 1), 12);
+    assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+    let late = batch(node.now.plus(Duration::from_secs(7200)), &["x"]);
+    let response = client.call(&mut node, &produce_request("t", 0, late, -1), 12);
+    assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::InvalidTimestamp.code());
+    let records = batch(node.now, &["x"]);
+    assert!(matches!(client.send(&mut node, &produce_request("t", 0, records, 0), 12), Sent::Nothing));
+    let records = batch(node.now, &["x"]);
+    assert!(matches!(client.send(&mut node, &produce_request("absent", 0, records, 0), 12), Sent::Closed(_)));
+    assert_eq!(list_offset(&mut client, &mut node, "t", -1), 1);
+}
+
+#[test]
+fn producer_ids_come_in_blocks_and_never_twice() {
+    let mut node = node(&[]);
+    let mut client = Client::new("test");
+    let request = InitProducerIdRequest { transaction_timeout_ms: i32::MAX, producer_id: -1, producer_epoch: -1, ..Default::default() };
+    let mut last = -1;
+    for round in 0..3 {
+        for _ in 0..3 {
+            let response = client.call(&mut node, &request, 5);
+            assert_eq!((response.error_code, response.producer_epoch), (0, 0));
+            assert!(response.producer_id > last);
+            last = response.producer_id;
+        }
+        assert!(last >= round * 1000, "a block that was begun is not used again after a restart");
+        node = node.restart();
+    }
+}
