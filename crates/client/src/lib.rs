@@ -3,6 +3,7 @@
 //! Never does: anything broker-side. What decides lives in `core` and never waits; `driver` owns sockets and timers on a network thread per
 //! client, so that the handles work on any async runtime. Kafka: `org.apache.kafka.clients`.
 
+pub mod admin;
 mod config;
 pub mod core;
 mod driver;
@@ -10,6 +11,7 @@ mod error;
 pub mod producer;
 mod types;
 
+pub use admin::Admin;
 pub use config::Config;
 pub use driver::Topics;
 pub use error::{Error, Result};

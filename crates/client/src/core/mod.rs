@@ -4,6 +4,7 @@
 pub mod accumulator;
 pub mod backoff;
 pub mod batch;
+pub mod consumer_protocol;
 pub mod idempotence;
 pub mod metadata;
 pub mod partitioner;

@@ -26,6 +26,11 @@ pub enum Topics {
     None,
 }
 
+/// Requests to coordinators travel on connections of their own, so that a heartbeat never queues behind a fetch that waits at the broker.
+pub const fn coordinator_slot(node: i32) -> i32 {
+    i32::MAX - node
+}
+
 #[derive(Clone)]
 pub struct Cluster {
     inner: Arc<Inner>,
@@ -288,7 +293,22 @@ impl Cluster {
             let (host, port) = self.inner.config.bootstrap.get(usize::try_from(-1 - i64::from(node)).ok()?)?;
             return Some(Node { id: node, host: host.clone(), port: *port, rack: None });
         }
+        let node = if node > i32::MAX / 2 { i32::MAX - node } else { node };
         self.inner.metadata.borrow().nodes.get(&node).cloned()
+    }
+
+    /// Adds a broker that an answer named before the metadata did.
+    pub fn learn_node(&self, node: &Node) {
+        self.inner.metadata.send_if_modified(|current| {
+            if current.nodes.contains_key(&node.id) {
+                return false;
+            }
+            let mut next = MetadataCache::clone(current);
+            next.version += 1;
+            next.nodes.insert(node.id, node.clone());
+            *current = Arc::new(next);
+            true
+        });
     }
 
     /// The open connection to a broker, if there is one.
@@ -360,7 +380,7 @@ impl Cluster {
                     let failure = state.failures.get(&node).cloned();
                     state.slots.insert(node, Slot::Connecting(vec![sender]));
                     drop(state);
-                    self.inner.thread.spawn(self.clone().connect(address, failure));
+                    self.inner.thread.spawn(self.clone().connect(node, address, failure));
                 }
             }
             receiver
@@ -373,7 +393,7 @@ impl Cluster {
         }
     }
 
-    async fn connect(self, node: Node, failure: Option<Failure>) {
+    async fn connect(self, slot: i32, node: Node, failure: Option<Failure>) {
         if let Some(failure) = &failure {
             tokio::time::sleep_until(self.clock().to_tokio(failure.until)).await;
         }
@@ -383,18 +403,18 @@ impl Cluster {
         let mut state = self.state();
         match &result {
             Ok(_) => {
-                state.failures.remove(&node.id);
+                state.failures.remove(&slot);
             }
             Err(error) => {
                 tracing::debug!("{error}");
                 let backoff = ExponentialBackoff { initial: config.reconnect_backoff, max: config.reconnect_backoff_max };
                 let until = self.clock().mono() + backoff.delay(count, &mut state.rng);
-                state.failures.insert(node.id, Failure { count: count + 1, until });
+                state.failures.insert(slot, Failure { count: count + 1, until });
             }
         }
         let replaced = match &result {
-            Ok(connection) => state.slots.insert(node.id, Slot::Connected(connection.clone())),
-            Err(_) => state.slots.remove(&node.id),
+            Ok(connection) => state.slots.insert(slot, Slot::Connected(connection.clone())),
+            Err(_) => state.slots.remove(&slot),
         };
         drop(state);
         if result.is_err() && node.id >= 0 {

@@ -3,6 +3,8 @@
 
 pub mod cluster;
 pub mod connection;
+pub mod coordinator;
 pub mod thread;
 
 pub use cluster::{Cluster, Topics};
+pub use coordinator::CoordinatorKind;
