@@ -154,13 +154,7 @@ pub fn check_min_insync_replicas(resource: ResourceType, name: &str, changes: &C
 }
 
 /// The controller's check of one resource: may `changes` be made? That the resource exists is for the caller to check.
-pub fn validate(
-    resource: ResourceType,
-    name: &str,
-    broker: &BrokerConfig,
-    current: &Props,
-    changes: &Changes,
-) -> Result<(), ConfigError> {
+pub fn validate(resource: ResourceType, name: &str, broker: &BrokerConfig, current: &Props, changes: &Changes) -> Result<(), ConfigError> {
     if changes.iter().any(|(_, value)| value.as_ref().is_some_and(|v| v.encode_utf16().count() > VALUE_SIZE_MAX)) {
         let message =
             format!("The configuration value cannot be added because it exceeds the maximum value size of {VALUE_SIZE_MAX} bytes.");

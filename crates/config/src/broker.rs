@@ -191,7 +191,11 @@ impl BrokerConfig {
     /// From the properties of a file, or from `Layers::effective`. Checks every value and what must hold between them, with Kafka's messages.
     pub fn from_props(props: &Props) -> Result<Self, ConfigError> {
         let config = Self::unchecked(props)?;
-        crate::dynamic::check_relations(&config)?;
+        if config.inter_broker_listener_name.is_some() && props.contains_key("security.inter.broker.protocol") {
+            let message = "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.";
+            return Err(ConfigError::Invalid(message.to_owned()));
+        }
+        crate::relations::check(&config)?;
         Ok(config)
     }
 

@@ -61,7 +61,12 @@ impl ConfigKey {
         };
         if let (Validator::List { .. }, Value::List(items)) = (&self.validator, &mut value) {
             let mut seen = Vec::new();
-            items.retain(|item| !seen.contains(item) && { seen.push(item.clone()); true });
+            items.retain(|item| {
+                !seen.contains(item) && {
+                    seen.push(item.clone());
+                    true
+                }
+            });
         }
         self.validator.check(self.name, &value)?;
         Ok(value)

@@ -14,6 +14,7 @@ pub mod group;
 pub mod listener;
 pub mod notice;
 pub mod properties;
+mod relations;
 pub mod topic;
 mod validator;
 mod value;

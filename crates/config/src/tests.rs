@@ -37,8 +37,7 @@ fn describe_validator(key: &ConfigKey) -> String {
 #[test]
 fn tables_say_what_kafkas_say() {
     let mut ours = Vec::new();
-    let kinds =
-        [("broker", broker::def()), ("topic", topic::def()), ("group", group::def()), ("client-metrics", client_metrics::def())];
+    let kinds = [("broker", broker::def()), ("topic", topic::def()), ("group", group::def()), ("client-metrics", client_metrics::def())];
     for (kind, def) in kinds {
         for key in def.keys() {
             let default = match (&key.default.to_text(), key.required) {
@@ -267,4 +266,20 @@ fn documentation() -> String {
         }
     }
     text
+}
+
+#[test]
+fn what_is_said_at_start_is_what_kafka_says() {
+    for line in golden("startup.txt").lines() {
+        let (question, expect) = line.split_once(" -> ").unwrap();
+        let mut props = minimal();
+        for pair in question.split(';') {
+            match pair.split_once('=').unwrap() {
+                (key, "") => props.remove(key),
+                (key, value) => props.insert(key.to_owned(), value.to_owned()),
+            };
+        }
+        let got = BrokerConfig::from_props(&props).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
+        assert_eq!(got, expect, "{question}");
+    }
 }

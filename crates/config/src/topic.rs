@@ -317,7 +317,11 @@ fn validate_remote_storage(config: &TopicConfig, system_enabled: bool) -> Result
     for (unit, (local, total, limited)) in [("bytes", bytes), ("ms", ms)] {
         let (local_key, total_key) = (format!("local.retention.{unit}"), format!("retention.{unit}"));
         if limited && local == -1 {
-            return Err(ConfigError::value(&local_key, local, format_args!("Value must not be -1 as {total_key} value is set as {total}.")));
+            return Err(ConfigError::value(
+                &local_key,
+                local,
+                format_args!("Value must not be -1 as {total_key} value is set as {total}."),
+            ));
         }
         if limited && local > total {
             let why = format_args!("Value must not be more than {total_key} property value: {total}");

@@ -8,10 +8,17 @@ use crate::{ConfigError, Value};
 pub enum Validator {
     None,
     /// Bounds are kept as text too, because messages show them as the source wrote them (`0.5`, `1`).
-    Range { min: Bound, max: Option<Bound> },
+    Range {
+        min: Bound,
+        max: Option<Bound>,
+    },
     OneOf(Vec<&'static str>),
     OneOfAnyCase(Vec<&'static str>),
-    List { allowed: Vec<&'static str>, empty: bool, null: bool },
+    List {
+        allowed: Vec<&'static str>,
+        empty: bool,
+        null: bool,
+    },
     NonEmpty,
     NonNull,
     GzipLevel,
@@ -70,9 +77,7 @@ impl Validator {
             Self::OneOf(allowed) => check_one_of(name, value, allowed),
             Self::OneOfAnyCase(allowed) => match value {
                 Value::Str(s) if allowed.iter().any(|a| a.eq_ignore_ascii_case(s)) => Ok(()),
-                _ => {
-                    Err(ConfigError::value(name, value, format_args!("String must be one of (case insensitive): {}", allowed.join(", "))))
-                }
+                _ => Err(ConfigError::value(name, value, format_args!("String must be one of (case insensitive): {}", allowed.join(", ")))),
             },
             Self::List { allowed, empty, null } => check_list(name, value, allowed, *empty, *null),
             Self::NonEmpty => match value {
@@ -224,9 +229,7 @@ pub(crate) fn parse_voter(entry: &str) -> Result<(i32, String, u16), ConfigError
         Some((id, address)) if !address.is_empty() && !address.contains('@') => (id, address),
         _ => return Err(ConfigError::Invalid(format!("Invalid configuration value for {key}. {form}"))),
     };
-    let id = id
-        .parse()
-        .map_err(|_| ConfigError::Invalid(format!("Failed to parse voter ID as an integer from {id}")))?;
+    let id = id.parse().map_err(|_| ConfigError::Invalid(format!("Failed to parse voter ID as an integer from {id}")))?;
     let (host, port) = parse_host_port(address)
         .ok_or_else(|| ConfigError::Invalid(format!("Failed to parse host name from entry {entry} for the configuration {key}. {form}")))?;
     Ok((id, host, port))
