@@ -129,7 +129,14 @@ impl Node {
         };
         node.load_quorum(newest)?;
         let stored = match node.log.read_quorum_state()? {
-            Some(bytes) => ElectionState::decode(&bytes)?,
+            Some(bytes) => {
+                if node.voters.is_empty() {
+                    // A static quorum without its configuration: those who voted last are its voters.
+                    let voter = |id| Voter { key: ReplicaKey { id, directory_id: None }, endpoints: Vec::new(), kraft_versions: (0, 1) };
+                    node.voters = ElectionState::stored_voters(&bytes).into_iter().map(voter).collect();
+                }
+                ElectionState::decode(&bytes)?
+            }
             None => ElectionState::default(),
         };
         node.role = Role::after_restart(stored, local, node.log.end().epoch, &node.voters);

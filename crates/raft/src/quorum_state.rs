@@ -50,6 +50,14 @@ impl ElectionState {
         })
     }
 
+    /// Ids of the voters that a data_version 0 file lists; empty for others.
+    pub fn stored_voters(bytes: &[u8]) -> Vec<i32> {
+        let json: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let voters = json.get("currentVoters").and_then(Value::as_array);
+        let id = |voter: &Value| voter.get("voterId").and_then(Value::as_i64).and_then(|id| i32::try_from(id).ok());
+        voters.map(|voters| voters.iter().filter_map(id).collect()).unwrap_or_default()
+    }
+
     /// The file's content; its data_version follows kraft.version.
     pub fn encode(&self, version: KRaftVersion, voters: &VoterSet) -> String {
         let leader = self.leader_id.unwrap_or(-1);

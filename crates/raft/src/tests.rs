@@ -15,14 +15,7 @@ fn voter(directory: Option<Uuid>) -> Voter {
 }
 
 fn config(static_voters: VoterSet) -> Config {
-    Config {
-        node_id: 1,
-        directory_id: DIRECTORY,
-        static_voters,
-        endpoints: voter(None).endpoints,
-        retention_bytes: 100,
-        retention_ms: -1,
-    }
+    Config { node_id: 1, directory_id: DIRECTORY, static_voters, endpoints: voter(None).endpoints, retention_bytes: 100, retention_ms: -1 }
 }
 
 fn start(config: Config, log: impl RaftLog + 'static) -> Node {
@@ -52,7 +45,9 @@ fn lone_static_voter_leads_at_once_and_counts_epochs() {
     let batches = node.read_committed(0).unwrap();
     assert_eq!(batches.len(), 1);
     let Content::Control(records) = &batches[0].content else { panic!("not control") };
-    assert!(matches!(&records[..], [ControlRecord::LeaderChange(m)] if m.leader_id == 1 && m.voters.len() == 1 && m.granting_voters.len() == 1));
+    assert!(
+        matches!(&records[..], [ControlRecord::LeaderChange(m)] if m.leader_id == 1 && m.voters.len() == 1 && m.granting_voters.len() == 1)
+    );
 
     let effects = propose(&mut node, &[b"a", b"b"], Durability::Flush);
     assert_eq!(effects.appended, Some(1..=2));
@@ -118,6 +113,13 @@ fn refuses_quorums_it_cannot_serve() {
     assert!(matches!(open(config(VoterSet::new([voter(None), other]))), Err(RaftError::SeveralVoters(2))));
     let elsewhere = VoterSet::new([voter(Some(Uuid::from_u128(7777)))]);
     assert!(matches!(open(config(elsewhere)), Err(RaftError::NotAVoter { .. })));
+}
+
+#[test]
+fn a_static_quorum_of_one_needs_no_configuration_to_continue() {
+    let node = start(config(VoterSet::new([voter(None)])), MemoryLog::default());
+    let node = restart(node, config(VoterSet::default()));
+    assert_eq!((node.epoch(), node.kraft_version()), (2, KRaftVersion::V0));
 }
 
 #[test]
@@ -245,7 +247,8 @@ mod golden {
         let id = OffsetAndEpoch::new(139, 1);
         let ours = snapshot::encode(id, content.last_contained_log_timestamp, quorum, &content.values, 1024, 0).unwrap();
         assert_eq!(ours.len(), bytes.len());
-        let strip = |bytes: &Bytes| batch::decode_all(bytes).unwrap().into_iter().map(|b| (b.base_offset, b.epoch, b.content)).collect::<Vec<_>>();
+        let strip =
+            |bytes: &Bytes| batch::decode_all(bytes).unwrap().into_iter().map(|b| (b.base_offset, b.epoch, b.content)).collect::<Vec<_>>();
         assert_eq!(strip(&ours), strip(&bytes));
 
         let bytes = read("bootstrap.checkpoint");
@@ -267,7 +270,10 @@ mod golden {
             let name = format!("{end}.checkpoint");
             log.store_snapshot(snapshot::parse_file_name(&name).unwrap(), read(&format!("kraft1-{name}"))).unwrap();
         }
-        log.write_quorum_state(br#"{"leaderId":1,"leaderEpoch":1,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1}"#).unwrap();
+        log.write_quorum_state(
+            br#"{"leaderId":1,"leaderEpoch":1,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1}"#,
+        )
+        .unwrap();
         let end = log.end();
         let config = Config {
             directory_id: "yoR7R0yITsacWdYGUxNgFQ".parse().unwrap(),

@@ -73,6 +73,12 @@ impl Voter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VoterSet(BTreeMap<i32, Voter>);
 
+impl FromIterator<Voter> for VoterSet {
+    fn from_iter<I: IntoIterator<Item = Voter>>(voters: I) -> Self {
+        VoterSet::new(voters)
+    }
+}
+
 impl VoterSet {
     pub fn new(voters: impl IntoIterator<Item = Voter>) -> Self {
         VoterSet(voters.into_iter().map(|voter| (voter.key.id, voter)).collect())

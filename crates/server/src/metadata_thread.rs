@@ -136,7 +136,7 @@ impl Opened {
     pub fn run(self, listener: Box<dyn MetadataListener>, on_fatal: Box<dyn FnOnce(NodeError) + Send>) -> io::Result<MetadataThread> {
         let Opened { node, clock, mailbox, receiver, .. } = self;
         let mut worker = Worker { node, clock, receiver, listener, waiting: BTreeMap::new(), next_token: 0 };
-        let thread = std::thread::Builder::new().name("metadata".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("gregor-metadata".to_owned()).spawn(move || {
             if let Err(error) = worker.run() {
                 tracing::error!(%error, "the metadata thread failed");
                 worker.fail_waiting();
