@@ -171,11 +171,7 @@ fn check_broker_change(broker: &Broker, image: &Image, resource: &Resource, repl
 }
 
 /// The controller's answer beside what was decided here; a resource it said nothing about has failed.
-fn add_answer(
-    outcomes: &mut BTreeMap<Key, Outcome>,
-    order: &[Key],
-    answer: Result<impl Iterator<Item = (Key, Outcome)>, ControllerError>,
-) {
+fn add_answer(outcomes: &mut BTreeMap<Key, Outcome>, order: &[Key], answer: Result<impl Iterator<Item = (Key, Outcome)>, ControllerError>) {
     let missing = match answer {
         Ok(answers) => {
             outcomes.extend(answers);

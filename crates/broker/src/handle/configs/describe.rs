@@ -81,9 +81,7 @@ fn entries(c: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Entry>
             Ok(describe::client_metrics(&stored(&c.image, &resource)))
         }
         Some(ResourceType::Group) if name.is_empty() => invalid("Group name must not be empty"),
-        Some(ResourceType::Group) => {
-            Ok(describe::group(&layers(), &c.broker.config(), &stored(&c.image, &ConfigResource::group(name))))
-        }
+        Some(ResourceType::Group) => Ok(describe::group(&layers(), &c.broker.config(), &stored(&c.image, &ConfigResource::group(name)))),
         None => invalid(ErrorCode::InvalidRequest.message()),
     }
 }
