@@ -6,7 +6,7 @@ DIR=$(mktemp -d); trap 'rm -rf "$DIR"' EXIT
 
 check() { # name command...
   local name=$1 out code; shift
-  out=$(timeout 30 "$@" 2>"$DIR/err"); code=$?
+  out=$(timeout 30 bash -c '"$@"' - "$@" 2>"$DIR/err"); code=$?
   [ $code = 0 ] || out="$out exit $code $(grep -o 'Broker: .*\|Local: .*' "$DIR/err" | head -1)"
   printf '%s: %s\n' "$name" "$(printf %s "$out" | tr '\n' '|')"
 }
@@ -21,6 +21,8 @@ import json, sys
 for line in sys.stdin:
     r = json.loads(line); r.pop("ts"); r.pop("broker", None); print(json.dumps(r, sort_keys=True))'; }
 
+export B; export -f produce consume plain_list without_time
+
 seq 1 100 | produce kc-made && echo "auto-created by producing: yes"
 check "list one topic" plain_list -t kc-made
 check "consume all" consume kc-made -o beginning
@@ -32,7 +34,7 @@ for codec in gzip snappy lz4 zstd; do
   check "codec $codec" bash -c "kcat -b $B -C -q -e -t kc-$codec -o beginning | md5sum"
 done
 printf 'k1:v1\nk2:\n:v3\n' | produce kc-keys -K: -Z -H a=1 -H a=2 -H 'b='
-check "keys, nulls and headers" bash -c "kcat -b $B -C -q -e -t kc-keys -o beginning -J | { $(declare -f without_time); without_time; }"
+check "keys, nulls and headers" bash -c "kcat -b $B -C -q -e -t kc-keys -o beginning -J | without_time"
 printf 'one\n' | produce kc-acks -X acks=1
 printf 'zero\n' | produce kc-acks -X acks=0
 printf 'all\n' | produce kc-acks -X acks=all -X enable.idempotence=true

@@ -137,7 +137,7 @@ final class ConsumeChecks {
             }
         });
         Check.check("a record that comes while the fetch waits", () -> {
-            try (KafkaConsumer<String, String> c = consumer("fetch.max.wait.ms", "30000", "request.timeout.ms", "40000"); KafkaProducer<String, String> p = new KafkaProducer<>(Check.props(), new StringSerializer(), new StringSerializer())) {
+            try (KafkaConsumer<String, String> c = consumer("fetch.max.wait.ms", "5000"); KafkaProducer<String, String> p = new KafkaProducer<>(Check.props(), new StringSerializer(), new StringSerializer())) {
                 c.assign(List.of(P2));
                 c.poll(Duration.ofMillis(300));
                 long t = System.nanoTime();

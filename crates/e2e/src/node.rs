@@ -1,0 +1,199 @@
+//! One broker and controller, Gregor or Apache Kafka, from the same server.properties.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Finished, Running};
+use crate::tools::Tools;
+use crate::{raw, repo, wait};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Gregor,
+    Apache,
+}
+
+impl Kind {
+    pub fn tools(self) -> Tools {
+        match self {
+            Kind::Gregor => Tools::Gregor,
+            Kind::Apache => Tools::Apache,
+        }
+    }
+}
+
+pub const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qk";
+
+/// Replication factor 1 wherever Kafka's default is 3, and no wait before the first rebalance.
+const SINGLE_NODE: &[&str] = &[
+    "group.initial.rebalance.delay.ms=0",
+    "offsets.topic.replication.factor=1",
+    "transaction.state.log.replication.factor=1",
+    "transaction.state.log.min.isr=1",
+    "share.coordinator.state.topic.replication.factor=1",
+    "share.coordinator.state.topic.min.isr=1",
+];
+
+/// A node with its files in `dir`: `server.properties`, `data/`, `server.out` (the log). Killed when dropped.
+pub struct Node {
+    pub kind: Kind,
+    pub dir: PathBuf,
+    pub port: u16,
+    running: Option<Running>,
+    /// Parts of log lines of level WARN or ERROR that this test expects.
+    expected: Vec<String>,
+}
+
+impl Node {
+    /// Formats a new directory, starts, and waits until requests are answered.
+    pub fn start(kind: Kind, dir: &Path, extra: &[&str]) -> Self {
+        let mut node = Self::prepare(kind, dir, extra);
+        if !dir.join("data/meta.properties").exists() {
+            node.format();
+        }
+        node.start_again();
+        node
+    }
+
+    /// Writes server.properties only. With E2E_SELF_CHECK set, Apache Kafka plays Gregor's part too: then the tests themselves are on trial.
+    pub fn prepare(kind: Kind, dir: &Path, extra: &[&str]) -> Self {
+        let kind = if std::env::var_os("E2E_SELF_CHECK").is_some() { Kind::Apache } else { kind };
+        std::fs::create_dir_all(dir).expect("directory of a node");
+        let port = repo::free_port();
+        let controller = port + 1;
+        let mut lines = vec![
+            "process.roles=broker,controller".to_owned(),
+            "node.id=1".into(),
+            format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            "controller.listener.names=CONTROLLER".into(),
+            format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+            format!("log.dirs={}", dir.join("data").display()),
+        ];
+        lines.extend(SINGLE_NODE.iter().chain(extra).map(|l| (*l).to_owned()));
+        std::fs::write(dir.join("server.properties"), lines.join("\n") + "\n").expect("server.properties");
+        Self { kind, dir: dir.to_owned(), port, running: None, expected: Vec::new() }
+    }
+
+    /// `kafka-storage format` by this kind's own tool.
+    pub fn format(&self) {
+        let properties = self.properties();
+        self.kind.tools().run("kafka-storage", &["format", "-t", CLUSTER_ID, "-c", properties.to_str().expect("utf-8 path")]).ok();
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.kind {
+            Kind::Gregor => {
+                let mut c = Command::new(repo::gregor());
+                c.env("RUST_BACKTRACE", "1").arg("server").arg(self.properties()).args(["--override", "gregor.http.listener=off"]);
+                c
+            }
+            Kind::Apache => {
+                let mut c = Command::new(repo::apache_launcher());
+                c.arg("server").arg(self.properties());
+                c
+            }
+        };
+        if std::env::var_os("KAFKA_HEAP").is_none() {
+            command.env("KAFKA_HEAP", "512m");
+        }
+        command
+    }
+
+    /// Starts on the directory as it is and waits until requests are answered.
+    pub fn start_again(&mut self) {
+        let log = self.log_file();
+        let mut running = Running::spawn(&mut self.command(), &log, &log);
+        wait::until(&format!("{:?} answers on port {}", self.kind, self.port), || {
+            if let Some(status) = running.ended() {
+                panic!("{:?} ended at its start with {status}:\n{}", self.kind, tail(&running.stdout()));
+            }
+            raw::answers(self.port).then_some(())
+        });
+        self.running = Some(running);
+    }
+
+    /// Starts a node that is supposed to refuse, and gives what it said.
+    pub fn start_refused(&self) -> Finished {
+        crate::process::run(&mut self.command(), "", wait::PATIENCE)
+    }
+
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().expect("the node runs").pid()
+    }
+
+    /// SIGTERM; a clean end is demanded.
+    pub fn stop(&mut self) {
+        let status = self.running.take().expect("the node runs").terminate();
+        // A JVM that ends by a signal says 143.
+        assert!(status.success() || status.code() == Some(143), "{:?} ended with {status}:\n{}", self.kind, tail(&self.log()));
+    }
+
+    pub fn kill(&mut self) {
+        self.running.take().expect("the node runs").kill();
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.join("server.out")
+    }
+
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    pub fn clear_log(&self) {
+        let _ = std::fs::File::options().write(true).truncate(true).open(self.log_file());
+    }
+
+    /// Log lines of level WARN or ERROR that contain `text` are no failure of this test.
+    pub fn expect_log(&mut self, text: &str) -> &mut Self {
+        self.expected.push(text.to_owned());
+        self
+    }
+
+    pub fn assert_serves(&mut self) {
+        if let Some(status) = self.running.as_mut().expect("the node runs").ended() {
+            panic!("{:?} ended with {status}:\n{}", self.kind, tail(&self.log()));
+        }
+        assert!(raw::answers(self.port), "{:?} does not answer any more:\n{}", self.kind, tail(&self.log()));
+    }
+
+    /// Ports, directories and times of day differ between two nodes; in what they say each becomes a word.
+    pub fn normalise(&self, text: &str) -> String {
+        crate::compare::without_clock(text)
+            .replace(&(self.port + 1).to_string(), "CONTROLLER-PORT")
+            .replace(&self.port.to_string(), "PORT")
+            .replace(&self.dir.display().to_string(), "DIR")
+    }
+
+    fn unexpected_log_lines(&self) -> Vec<String> {
+        let log = self.log();
+        let alarming = log.lines().filter(|l| [" WARN ", " ERROR ", "panicked at"].iter().any(|level| l.contains(level)));
+        alarming.filter(|l| !self.expected.iter().any(|e| l.contains(e.as_str()))).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.running = None;
+        if std::thread::panicking() {
+            eprintln!("{:?} on port {}, end of its log:\n{}", self.kind, self.port, tail(&self.log()));
+        } else if self.kind == Kind::Gregor {
+            let lines = self.unexpected_log_lines();
+            assert!(lines.is_empty(), "Gregor logged what this test does not expect:\n{}", lines.join("\n"));
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

@@ -1,0 +1,54 @@
+//! The same clients ask Apache Kafka and Gregor the same questions at the same time; the answers must agree, but for the deviations listed
+//! with their reasons in `crates/e2e/known`.
+
+use e2e::compare::assert_same;
+use e2e::repo::Scratch;
+use e2e::{Finished, Kind, Node, clients};
+
+/// Runs `ask` on both brokers at once and compares what it prints.
+fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Sync) {
+    let scratch = Scratch::new(what);
+    let answers = |kind: Kind| {
+        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), &[]);
+        for refused in EXPECTED_WARNINGS {
+            node.expect_log(refused);
+        }
+        let finished = ask(&node.bootstrap());
+        node.assert_serves();
+        assert_eq!(finished.code, Some(0), "{what} on {kind:?}: {}\n{}", finished.stdout, finished.stderr);
+        let text = node.normalise(&finished.stdout);
+        node.stop();
+        text
+    };
+    let (apache, gregor) = std::thread::scope(|s| {
+        let apache = s.spawn(|| answers(Kind::Apache));
+        let gregor = s.spawn(|| answers(Kind::Gregor));
+        (apache.join().expect("Apache's answers"), gregor.join().expect("Gregor's answers"))
+    });
+    if let Some(dir) = std::env::var_os("E2E_KEEP_ANSWERS") {
+        let dir = std::path::PathBuf::from(dir);
+        std::fs::write(dir.join(format!("{what}.apache")), &apache).expect("answers kept");
+        std::fs::write(dir.join(format!("{what}.gregor")), &gregor).expect("answers kept");
+    }
+    assert_same(what, &apache, &gregor, known);
+}
+
+/// The sweeps do wrong things on purpose; what Gregor logs about them is no fault.
+const EXPECTED_WARNINGS: &[&str] = &[];
+
+#[test]
+fn java_clients() {
+    both("java", include_str!("../../known/java.txt"), |b| {
+        clients::java("Sweep", &[b, "admin", "configs", "produce", "consume", "groups"])
+    });
+}
+
+#[test]
+fn confluent_kafka_python() {
+    both("python", include_str!("../../known/python.txt"), |b| clients::python("sweep.py", &[b]));
+}
+
+#[test]
+fn kcat() {
+    both("kcat", include_str!("../../known/kcat.txt"), clients::kcat_sweep);
+}
