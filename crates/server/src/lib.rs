@@ -1,1 +1,29 @@
+//! Owns: the composition root. Reads the configuration, opens the data directory, starts the threads (network workers, metadata,
+//! housekeeping, HTTP), and stops them in Kafka's order. The only crate below `cli` that reads clocks and starts threads.
+//! Used by: `cli` (`gregor start`, `gregor server`) and the end-to-end tests. Never does: protocol or log logic.
+//! Kafka counterparts: `KafkaRaftServer`, `SharedServer`, `BrokerServer`, `ControllerServer`.
 
+mod checkpoint;
+pub mod clock;
+pub mod format;
+mod health;
+mod housekeeping;
+mod lifecycle;
+mod listeners;
+mod load;
+mod log_dirs;
+mod loggers;
+mod logging;
+mod meta_properties;
+mod metadata_log;
+mod metadata_thread;
+mod metrics;
+mod metrics_http;
+mod node;
+mod options;
+mod run;
+mod service;
+mod settings;
+
+pub use options::{HttpListen, StartError, StartOptions};
+pub use run::{run_properties, start};

@@ -1,0 +1,298 @@
+//! This broker's standing with the controller: registration, heartbeats, controlled shutdown. A state machine; housekeeping steps it.
+//! Kafka: `BrokerLifecycleManager`.
+
+use base::{Instant, Now, Slot, Uuid};
+use controller::{ControllerClient, ControllerError, RequestContext, ResponseSlot};
+use metadata::features;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+use wire::ErrorCode;
+use wire::messages::broker_registration_request::{Feature, Listener};
+use wire::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse};
+
+/// After a failed request.
+const RETRY: Duration = Duration::from_millis(100);
+/// While the controller does not yet let this broker lead.
+const FENCED_INTERVAL: Duration = Duration::from_millis(10);
+/// While the controller moves leadership away.
+const STOPPING_INTERVAL: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Registering,
+    /// Registered, not yet allowed to lead.
+    Fenced,
+    Active,
+    /// The controller has moved leadership away as far as it can: the broker may go.
+    MayStop,
+}
+
+/// What the controller is told at registration.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub broker_id: i32,
+    pub cluster_id: String,
+    pub listeners: Vec<Listener>,
+    pub rack: Option<String>,
+    pub directories: Vec<Uuid>,
+    /// From the clean-shutdown markers; −1 after an unclean stop.
+    pub previous_broker_epoch: i64,
+}
+
+pub struct Lifecycle {
+    controller: Arc<dyn ControllerClient>,
+    registration: Registration,
+    incarnation_id: Uuid,
+    interval: Duration,
+    epoch: i64,
+    standing: Standing,
+    stopping: bool,
+    in_flight: Option<InFlight>,
+    next_at: Instant,
+}
+
+enum InFlight {
+    Registration(ResponseSlot),
+    Heartbeat(ResponseSlot),
+}
+
+impl Lifecycle {
+    pub fn new(controller: Arc<dyn ControllerClient>, registration: Registration, incarnation_id: Uuid, interval: Duration) -> Self {
+        Lifecycle {
+            controller,
+            registration,
+            incarnation_id,
+            interval,
+            epoch: -1,
+            standing: Standing::Registering,
+            stopping: false,
+            in_flight: None,
+            next_at: Instant::ZERO,
+        }
+    }
+
+    /// −1 before the broker is registered.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Asks for controlled shutdown with the next heartbeat, which is due at once.
+    pub fn begin_stop(&mut self) {
+        self.stopping = true;
+        self.next_at = Instant::ZERO;
+    }
+
+    /// Takes answers and sends what is due; returns when to come again. `waker` is woken by an answer.
+    /// `metadata_offset` is up to where this broker has applied the metadata log.
+    pub fn step(&mut self, now: Now, metadata_offset: i64, waker: &Waker) -> Instant {
+        loop {
+            match self.take_answer(waker) {
+                Some(Ok(delay)) => self.next_at = now.mono + delay,
+                Some(Err(error)) => self.failed(&error, now),
+                None if self.in_flight.is_some() => return Instant::FAR_FUTURE,
+                None => {}
+            }
+            if self.standing == Standing::MayStop {
+                return Instant::FAR_FUTURE;
+            }
+            if self.next_at > now.mono {
+                return self.next_at;
+            }
+            self.send(metadata_offset);
+        }
+    }
+
+    fn send(&mut self, metadata_offset: i64) {
+        let slot = Slot::new();
+        if self.standing == Standing::Registering {
+            self.controller.submit(RequestContext::default(), self.registration_request().into(), slot.clone());
+            self.in_flight = Some(InFlight::Registration(slot));
+            return;
+        }
+        let request = BrokerHeartbeatRequest {
+            broker_id: self.registration.broker_id,
+            broker_epoch: self.epoch,
+            current_metadata_offset: metadata_offset,
+            want_fence: false,
+            want_shut_down: self.stopping,
+            cordoned_log_dirs: Some(Vec::new()),
+            ..Default::default()
+        };
+        self.controller.submit(RequestContext::default(), request.into(), slot.clone());
+        self.in_flight = Some(InFlight::Heartbeat(slot));
+    }
+
+    fn registration_request(&self) -> BrokerRegistrationRequest {
+        let features = features::FEATURES.iter().map(|feature| Feature {
+            name: feature.name.to_owned(),
+            min_supported_version: feature.min,
+            max_supported_version: feature.max,
+            ..Default::default()
+        });
+        let mut log_dirs = self.registration.directories.clone();
+        log_dirs.sort();
+        BrokerRegistrationRequest {
+            broker_id: self.registration.broker_id,
+            cluster_id: self.registration.cluster_id.clone(),
+            incarnation_id: self.incarnation_id,
+            listeners: self.registration.listeners.clone(),
+            features: features.collect(),
+            rack: self.registration.rack.clone(),
+            log_dirs,
+            previous_broker_epoch: self.registration.previous_broker_epoch,
+            ..Default::default()
+        }
+    }
+
+    /// What came of the last request: how long to wait before the next.
+    fn take_answer(&mut self, waker: &Waker) -> Option<Result<Duration, ControllerError>> {
+        let (InFlight::Registration(slot) | InFlight::Heartbeat(slot)) = self.in_flight.as_ref()?;
+        let answer = slot.poll(waker)?;
+        Some(match self.in_flight.take()? {
+            InFlight::Registration(_) => BrokerRegistrationResponse::try_from(answer).and_then(|response| self.registered(&response)),
+            InFlight::Heartbeat(_) => BrokerHeartbeatResponse::try_from(answer).and_then(|response| self.heard(&response)),
+        })
+    }
+
+    fn registered(&mut self, response: &BrokerRegistrationResponse) -> Result<Duration, ControllerError> {
+        check(response.error_code)?;
+        self.epoch = response.broker_epoch;
+        self.standing = Standing::Fenced;
+        tracing::info!(broker_epoch = self.epoch, "registered with the controller");
+        Ok(Duration::ZERO)
+    }
+
+    fn heard(&mut self, response: &BrokerHeartbeatResponse) -> Result<Duration, ControllerError> {
+        check(response.error_code)?;
+        let standing = match (self.stopping && response.should_shut_down, response.is_fenced) {
+            (true, _) => Standing::MayStop,
+            (false, true) => Standing::Fenced,
+            (false, false) => Standing::Active,
+        };
+        if standing != self.standing {
+            tracing::info!(?standing, "the controller has changed this broker's standing");
+            self.standing = standing;
+        }
+        Ok(match standing {
+            _ if self.stopping => STOPPING_INTERVAL,
+            Standing::Active => self.interval,
+            _ => FENCED_INTERVAL,
+        })
+    }
+
+    fn failed(&mut self, error: &ControllerError, now: Now) {
+        tracing::info!(code = error.code.name(), reason = error.text(), "the controller refused a registration or heartbeat; trying again");
+        if matches!(error.code, ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered) && !self.stopping {
+            self.standing = Standing::Registering;
+        }
+        self.next_at = now.mono + RETRY;
+    }
+}
+
+fn check(code: i16) -> Result<(), ControllerError> {
+    match ErrorCode::from_code(code) {
+        ErrorCode::None => Ok(()),
+        code => Err(ControllerError::of(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use controller::{ControllerRequest, ControllerResponse};
+    use parking_lot::Mutex;
+
+    #[derive(Default)]
+    struct Fake(Mutex<Vec<(ControllerRequest, ResponseSlot)>>);
+
+    impl ControllerClient for Fake {
+        fn submit(&self, _context: RequestContext, request: ControllerRequest, done: ResponseSlot) {
+            self.0.lock().push((request, done));
+        }
+    }
+
+    impl Fake {
+        fn answer(&self, response: impl Into<ControllerResponse>) -> ControllerRequest {
+            let (request, slot) = self.0.lock().remove(0);
+            slot.fill(response.into());
+            request
+        }
+    }
+
+    fn at(ms: u64) -> Now {
+        Now::default().plus(Duration::from_millis(1000 + ms))
+    }
+
+    #[test]
+    fn registers_unfences_beats_and_leaves() {
+        let fake = Arc::new(Fake::default());
+        let registration = Registration {
+            broker_id: 1,
+            cluster_id: "c".into(),
+            listeners: Vec::new(),
+            rack: None,
+            directories: Vec::new(),
+            previous_broker_epoch: 7,
+        };
+        let mut lifecycle = Lifecycle::new(fake.clone(), registration, Uuid::from_u128(500), Duration::from_secs(2));
+        let waker = Waker::noop();
+        assert_eq!(lifecycle.step(at(0), 5, waker), Instant::FAR_FUTURE);
+        let request = fake.answer(BrokerRegistrationResponse { broker_epoch: 12, ..Default::default() });
+        let ControllerRequest::BrokerRegistration(request) = request else { panic!("{request:?}") };
+        assert_eq!((request.previous_broker_epoch, request.features.len()), (7, 7));
+
+        lifecycle.step(at(1), 5, waker);
+        assert_eq!((lifecycle.epoch(), lifecycle.standing()), (12, Standing::Fenced));
+        fake.answer(BrokerHeartbeatResponse { is_fenced: true, ..Default::default() });
+        lifecycle.step(at(2), 5, waker);
+        lifecycle.step(at(12), 13, waker);
+        let ControllerRequest::BrokerHeartbeat(beat) = fake.answer(BrokerHeartbeatResponse { is_fenced: false, ..Default::default() })
+        else {
+            panic!("a heartbeat was expected")
+        };
+        assert_eq!((beat.broker_epoch, beat.current_metadata_offset, beat.want_shut_down), (12, 13, false));
+        assert_eq!(lifecycle.step(at(13), 14, waker), at(2013).mono);
+        assert_eq!(lifecycle.standing(), Standing::Active);
+
+        lifecycle.begin_stop();
+        lifecycle.step(at(20), 14, waker);
+        let ControllerRequest::BrokerHeartbeat(beat) =
+            fake.answer(BrokerHeartbeatResponse { is_fenced: false, should_shut_down: true, ..Default::default() })
+        else {
+            panic!("a heartbeat was expected")
+        };
+        assert!(beat.want_shut_down);
+        assert_eq!(lifecycle.step(at(21), 14, waker), Instant::FAR_FUTURE);
+        assert_eq!(lifecycle.standing(), Standing::MayStop);
+    }
+
+    #[test]
+    fn a_forgotten_broker_registers_again() {
+        let fake = Arc::new(Fake::default());
+        let registration = Registration {
+            broker_id: 1,
+            cluster_id: "c".into(),
+            listeners: Vec::new(),
+            rack: None,
+            directories: Vec::new(),
+            previous_broker_epoch: -1,
+        };
+        let mut lifecycle = Lifecycle::new(fake.clone(), registration, Uuid::from_u128(500), Duration::from_secs(2));
+        lifecycle.step(at(0), 0, Waker::noop());
+        fake.answer(BrokerRegistrationResponse { broker_epoch: 3, ..Default::default() });
+        lifecycle.step(at(0), 0, Waker::noop());
+        fake.answer(BrokerHeartbeatResponse { error_code: ErrorCode::StaleBrokerEpoch.code(), ..Default::default() });
+        assert_eq!(lifecycle.step(at(0), 0, Waker::noop()), at(100).mono);
+        lifecycle.step(at(100), 0, Waker::noop());
+        assert!(matches!(fake.0.lock()[0].0, ControllerRequest::BrokerRegistration(_)));
+    }
+}

@@ -1,0 +1,144 @@
+//! The listeners of the configuration: opened, advertised, and handed to the network layer.
+
+use crate::StartError;
+use crate::clock;
+use crate::settings::Settings;
+use config::{BrokerConfig, Endpoint};
+use net::{BoundListener, Limits, Net, NetConfig, SocketOptions};
+use std::collections::HashMap;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::messages::broker_registration_request::Listener;
+
+pub struct Listeners {
+    bound: Vec<(Endpoint, BoundListener)>,
+}
+
+impl Listeners {
+    /// Opens all of them; connections wait in the backlog until `accept`.
+    pub fn bind(settings: &Settings) -> Result<Listeners, StartError> {
+        let config = &settings.config;
+        let options = socket_options(settings);
+        let mut bound = Vec::new();
+        for endpoint in config.listener_endpoints().map_err(|e| StartError::Config(e.to_string()))? {
+            let host = endpoint.host.as_deref().unwrap_or("");
+            match net::bind(&endpoint.listener, host, endpoint.port, &options) {
+                Ok(listener) => bound.push((endpoint, listener)),
+                // Nobody asked for this one, and a lone node works without it.
+                Err(e) if settings.zero_config && config.is_controller_listener(&endpoint.listener) => {
+                    tracing::warn!(port = endpoint.port, error = %e, "the controller's own port is not opened; nothing needs it on a single node");
+                }
+                Err(e) => return Err(StartError::Listen(bind_error(&endpoint, &e))),
+            }
+        }
+        Ok(Listeners { bound })
+    }
+
+    pub fn names_and_addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
+        self.bound.iter().map(|(endpoint, listener)| (endpoint.listener.clone(), listener.local_addr())).collect()
+    }
+
+    /// The port that a listener really has.
+    pub fn port(&self, name: &str) -> Option<u16> {
+        self.bound.iter().find(|(endpoint, _)| endpoint.listener == name).map(|(_, listener)| listener.local_addr().port())
+    }
+
+    /// What clients are told: `advertised.listeners`, with this machine's name for a wildcard and the real port for 0.
+    pub fn advertised(&self, config: &BrokerConfig) -> Result<Vec<Endpoint>, StartError> {
+        let endpoints = config.advertised_broker_endpoints().map_err(|e| StartError::Config(e.to_string()))?;
+        Ok(endpoints.into_iter().map(|endpoint| self.complete(endpoint)).collect())
+    }
+
+    pub fn advertised_controllers(&self, config: &BrokerConfig) -> Result<Vec<Endpoint>, StartError> {
+        let endpoints = config.advertised_controller_endpoints().map_err(|e| StartError::Config(e.to_string()))?;
+        Ok(endpoints.into_iter().map(|endpoint| self.complete(endpoint)).collect())
+    }
+
+    pub fn advertised_for_registration(&self, config: &BrokerConfig) -> Result<Vec<Listener>, StartError> {
+        let registered = |endpoint: Endpoint| Listener {
+            name: endpoint.listener,
+            host: endpoint.host.unwrap_or_default(),
+            port: endpoint.port,
+            security_protocol: endpoint.protocol.id(),
+            ..Default::default()
+        };
+        Ok(self.advertised(config)?.into_iter().map(registered).collect())
+    }
+
+    fn complete(&self, mut endpoint: Endpoint) -> Endpoint {
+        if endpoint.port == 0 {
+            endpoint.port = self.port(&endpoint.listener).unwrap_or(0);
+        }
+        endpoint.host.get_or_insert_with(host_name);
+        endpoint
+    }
+}
+
+/// Starts the network threads.
+pub fn accept(
+    listeners: Listeners,
+    config: &BrokerConfig,
+    stats: Arc<net::Stats>,
+    service: Arc<dyn net::Service>,
+) -> Result<Net, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let net_config = NetConfig {
+        threads: (config.num_network_threads.max(1) as usize).min(cores),
+        request_max_bytes: config.socket_request_max_bytes.max(0) as usize,
+        idle_max: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
+        clock: clock::now,
+    };
+    let limits = Limits::new(count(config.max_connections), count(config.max_connections_per_ip), overrides(config));
+    let bound = listeners.bound.into_iter().map(|(_, listener)| listener).collect();
+    Net::start(&net_config, bound, Arc::new(limits), stats, service)
+        .map_err(|e| StartError::Listen(format!("cannot start the network threads: {e}; check the limit of processes (ulimit -u)")))
+}
+
+/// Kafka's defaults of 100 KiB and a backlog of 50 date from slower networks: they apply when somebody sets them, otherwise the kernel
+/// sizes the buffers and connections have room to queue.
+fn socket_options(settings: &Settings) -> SocketOptions {
+    let (config, props) = (&settings.config, settings.props());
+    let explicit = |key: &str, value: i32| if props.contains_key(key) { usize::try_from(value).ok() } else { None };
+    SocketOptions {
+        send_buffer: explicit("socket.send.buffer.bytes", config.socket_send_buffer_bytes),
+        receive_buffer: explicit("socket.receive.buffer.bytes", config.socket_receive_buffer_bytes),
+        backlog: explicit("socket.listen.backlog.size", config.socket_listen_backlog_size).map_or(1024, |n| n as i32),
+    }
+}
+
+fn count(limit: i32) -> u32 {
+    if limit == i32::MAX { u32::MAX } else { limit.max(0) as u32 }
+}
+
+fn overrides(config: &BrokerConfig) -> HashMap<IpAddr, u32> {
+    let mut limits = HashMap::new();
+    for (host, limit) in config.connection_limits_by_address() {
+        match (host.as_str(), 0).to_socket_addrs() {
+            Ok(addrs) => limits.extend(addrs.map(|addr| (addr.ip().to_canonical(), count(limit)))),
+            Err(e) => tracing::warn!(host, error = %e, "max.connections.per.ip.overrides names an unknown host; it has no effect"),
+        }
+    }
+    limits
+}
+
+fn bind_error(endpoint: &Endpoint, e: &std::io::Error) -> String {
+    let name = &endpoint.listener;
+    let address = format!("{}:{}", endpoint.host.as_deref().unwrap_or(""), endpoint.port);
+    match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("cannot listen on {address} ({name}): the port is in use; stop the other process or choose another port")
+        }
+        std::io::ErrorKind::PermissionDenied => format!("cannot listen on {address} ({name}): {e}; ports below 1024 need privileges"),
+        std::io::ErrorKind::AddrNotAvailable => format!("cannot listen on {address} ({name}): this machine does not have that address"),
+        _ => format!("cannot listen on {address} ({name}): {e}; check the host name"),
+    }
+}
+
+/// What a wildcard listener is advertised as.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    // A name that this machine cannot resolve itself helps nobody.
+    if !name.is_empty() && (name, 0).to_socket_addrs().is_ok() { name.to_owned() } else { "localhost".to_owned() }
+}

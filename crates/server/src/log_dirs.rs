@@ -1,0 +1,266 @@
+//! The log directories of this node: locked, identified, with what their files say about how they were left.
+//! Kafka: `LogManager` (directories, locks, checkpoints), `FileLock`, `CleanShutdownFileHandler`, `MetaPropertiesEnsemble`.
+
+use crate::StartError;
+use crate::checkpoint::{self, Offsets};
+use crate::meta_properties::MetaProperties;
+use base::disk::Disk;
+use base::{TopicPartition, Uuid};
+use metadata::Image;
+use replica::{LogDir, OpenTask};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use storage::LogOpen;
+
+const LOCK: &str = ".lock";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const PARTITION_METADATA: &str = "partition.metadata";
+pub const METADATA_PARTITION: &str = "__cluster_metadata-0";
+const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
+
+pub struct LogDirs {
+    disk: Arc<dyn Disk>,
+    dirs: Vec<Dir>,
+}
+
+struct Dir {
+    path: PathBuf,
+    id: Uuid,
+    /// Held until it is dropped.
+    lock: File,
+    /// The broker epoch of the clean-shutdown marker, which is gone by now; `None` without a marker.
+    clean: Option<i64>,
+    /// What was last written, so that unchanged checkpoints are not written again.
+    written: HashMap<&'static str, Offsets>,
+}
+
+/// What a directory holds besides the metadata log.
+#[derive(Default)]
+pub struct Found {
+    pub open: Vec<OpenTask>,
+    pub to_delete: Vec<PathBuf>,
+}
+
+impl LogDirs {
+    /// Locks every directory, creating those that are not there.
+    pub fn lock(paths: &[PathBuf]) -> Result<Vec<File>, StartError> {
+        paths.iter().map(|path| lock(path)).collect()
+    }
+
+    /// `locks` as they came from `lock`, in the same order.
+    pub fn open(disk: Arc<dyn Disk>, paths: &[PathBuf], locks: Vec<File>, node_id: i32) -> Result<(LogDirs, String), StartError> {
+        let mut cluster_id: Option<String> = None;
+        let mut dirs = Vec::new();
+        for (path, lock) in paths.iter().zip(locks) {
+            let shown = path.display();
+            let meta = MetaProperties::read(&*disk, path)?.ok_or_else(|| {
+                StartError::Disk(format!(
+                    "{shown} is not formatted: it has no meta.properties; run `kafka-storage format` with this configuration"
+                ))
+            })?;
+            if meta.node_id != node_id {
+                let theirs = meta.node_id;
+                return Err(StartError::Disk(format!(
+                    "{shown} belongs to node {theirs}, but node.id is {node_id}; correct node.id or log.dirs"
+                )));
+            }
+            if let Some(known) = cluster_id.as_ref().filter(|known| **known != meta.cluster_id) {
+                let theirs = &meta.cluster_id;
+                return Err(StartError::Disk(format!(
+                    "{shown} belongs to cluster {theirs}, another log directory to cluster {known}; correct log.dirs"
+                )));
+            }
+            cluster_id = Some(meta.cluster_id);
+            let id = meta.directory_id.unwrap_or_default();
+            if !id.is_zero() && dirs.iter().any(|dir: &Dir| dir.id == id) {
+                return Err(StartError::Disk(format!(
+                    "{shown} has the directory.id of another log directory; was it copied? correct log.dirs"
+                )));
+            }
+            dirs.push(Dir { path: path.clone(), id, lock, clean: None, written: HashMap::new() });
+        }
+        let cluster_id = cluster_id.ok_or_else(|| StartError::Config("log.dirs is empty".into()))?;
+        Ok((LogDirs { disk, dirs }, cluster_id))
+    }
+
+    pub fn for_replicas(&self) -> Vec<LogDir> {
+        self.dirs.iter().map(|dir| LogDir { path: dir.path.clone(), id: dir.id }).collect()
+    }
+
+    /// Takes the clean-shutdown markers. From here on, only a clean stop brings them back.
+    /// Returns the broker epoch that all of them agree on, else −1.
+    pub fn take_markers(&mut self) -> Result<i64, StartError> {
+        for dir in &mut self.dirs {
+            let path = dir.path.join(CLEAN_SHUTDOWN);
+            let marker = match self.disk.read(&path) {
+                Ok(bytes) => bytes,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(disk_error("read", &path, &e)),
+            };
+            // Older Kafkas left an empty marker, which says that the stop was clean but not in which epoch.
+            let epoch = serde_json::from_slice::<serde_json::Value>(&marker).ok().and_then(|json| json.get("brokerEpoch")?.as_i64());
+            dir.clean = Some(epoch.unwrap_or(-1));
+            self.disk.remove_file(&path).map_err(|e| disk_error("remove", &path, &e))?;
+        }
+        let mut epochs = self.dirs.iter().map(|dir| dir.clean.unwrap_or(-1));
+        let first = epochs.next().unwrap_or(-1);
+        Ok(if epochs.all(|epoch| epoch == first) { first } else { -1 })
+    }
+
+    /// The partitions to open, in all directories. Those that the metadata does not know here are set aside as strays.
+    pub fn scan(&mut self, image: &Image, broker_id: i32) -> Result<Found, StartError> {
+        let mut found = Found::default();
+        for i in 0..self.dirs.len() {
+            self.scan_dir(i, image, broker_id, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn scan_dir(&mut self, i: usize, image: &Image, broker_id: i32, found: &mut Found) -> Result<(), StartError> {
+        let Some(dir) = self.dirs.get_mut(i) else { return Ok(()) };
+        for file in [checkpoint::RECOVERY_POINT, checkpoint::LOG_START, checkpoint::HIGH_WATERMARK] {
+            let path = dir.path.join(file);
+            let offsets = checkpoint::read(&*self.disk, &path).unwrap_or_else(|e| {
+                tracing::warn!(file = %path.display(), error = %e, "checkpoint is not used");
+                Offsets::new()
+            });
+            dir.written.insert(file, offsets);
+        }
+        let offset = |file: &str, partition: &TopicPartition| dir.written.get(file).and_then(|o| o.get(partition)).copied().unwrap_or(0);
+        let entries = self.disk.list(&dir.path).map_err(|e| disk_error("list", &dir.path, &e))?;
+        for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+            let path = dir.path.join(&entry.name);
+            if entry.name == METADATA_PARTITION || entry.name == REMOTE_INDEX_CACHE || entry.name.ends_with("-stray") {
+                continue;
+            }
+            if entry.name.ends_with("-delete") {
+                found.to_delete.push(path);
+                continue;
+            }
+            let Some(topic_partition) = parse_partition_dir(&entry.name) else {
+                tracing::warn!(dir = %path.display(), "not a partition; Apache Kafka would not start with it in a log directory, move it away");
+                continue;
+            };
+            let topic_id = read_topic_id(&*self.disk, &path);
+            match topic_id.filter(|id| belongs_here(image, *id, &topic_partition, broker_id)) {
+                Some(topic_id) => {
+                    let open = LogOpen {
+                        recovery_point: offset(checkpoint::RECOVERY_POINT, &topic_partition),
+                        log_start_offset: offset(checkpoint::LOG_START, &topic_partition),
+                        high_watermark: offset(checkpoint::HIGH_WATERMARK, &topic_partition),
+                        clean_shutdown: dir.clean.is_some(),
+                        ..LogOpen::default()
+                    };
+                    found.open.push(OpenTask { topic_partition, topic_id, dir: path, open });
+                }
+                None => set_aside(&*self.disk, &path, topic_id)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one kind of checkpoint in every directory where it has changed. Partitions come with the directory they are in.
+    pub fn write_checkpoint(&mut self, file: &'static str, offsets: &[(PathBuf, TopicPartition, i64)]) -> io::Result<()> {
+        for dir in &mut self.dirs {
+            let of_dir = offsets.iter().filter(|(path, _, _)| path.starts_with(&dir.path));
+            let offsets: Offsets = of_dir.map(|(_, partition, offset)| (partition.clone(), *offset)).collect();
+            if dir.written.get(file) == Some(&offsets) {
+                continue;
+            }
+            checkpoint::write(&*self.disk, &dir.path.join(file), &offsets)?;
+            dir.written.insert(file, offsets);
+        }
+        Ok(())
+    }
+
+    /// The last act of a clean stop: all logs are closed and all checkpoints written.
+    pub fn write_markers(&self, broker_epoch: i64) -> io::Result<()> {
+        let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        self.dirs.iter().try_for_each(|dir| self.disk.write_atomically(&dir.path.join(CLEAN_SHUTDOWN), text.as_bytes()))
+    }
+
+    /// Removes the lock files and lets the locks go.
+    pub fn unlock(self) {
+        for dir in self.dirs {
+            let path = dir.path.join(LOCK);
+            if let Err(e) = self.disk.remove_file(&path) {
+                tracing::warn!(file = %path.display(), error = %e, "cannot remove the lock file");
+            }
+            drop(dir.lock);
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, StartError> {
+    std::fs::create_dir_all(dir).map_err(|e| disk_error("create", dir, &e))?;
+    let path = dir.join(LOCK);
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|e| disk_error("open", &path, &e))?;
+    // A POSIX record lock, as Java's FileChannel takes it: Apache Kafka and Gregor exclude each other.
+    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+        let shown = dir.display();
+        StartError::Disk(match io::Error::from(e).kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => {
+                format!("{shown} is in use by another process, which holds {LOCK}; stop that one, or choose another directory")
+            }
+            _ => format!("cannot lock {shown}: {e}; the file system must support fcntl locks"),
+        })
+    })?;
+    Ok(file)
+}
+
+fn disk_error(action: &str, path: &Path, e: &io::Error) -> StartError {
+    let fix = match e.kind() {
+        io::ErrorKind::PermissionDenied => "check the owner and the permissions",
+        io::ErrorKind::StorageFull => "free some space",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only",
+        _ => "check the directory and the disk",
+    };
+    StartError::Disk(format!("cannot {action} {}: {e}; {fix}", path.display()))
+}
+
+/// `topic-7`; topics may contain dashes.
+fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let partition: i32 = partition.parse().ok().filter(|n| *n >= 0)?;
+    (!topic.is_empty()).then(|| TopicPartition::new(topic, partition))
+}
+
+fn read_topic_id(disk: &dyn Disk, dir: &Path) -> Option<Uuid> {
+    let text = String::from_utf8(disk.read(&dir.join(PARTITION_METADATA)).ok()?).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("topic_id: "))?.trim().parse().ok()
+}
+
+fn belongs_here(image: &Image, topic_id: Uuid, partition: &TopicPartition, broker_id: i32) -> bool {
+    let Some(topic) = image.topics.get_by_id(topic_id) else { return false };
+    let registration = topic.partitions.get(&partition.partition);
+    *topic.name == *partition.topic && registration.is_some_and(|r| r.replicas.contains(&broker_id))
+}
+
+/// Renames a partition that the metadata does not know to `<name>.<32 hex digits>-stray`, as Kafka does; nothing is deleted.
+fn set_aside(disk: &dyn Disk, path: &Path, topic_id: Option<Uuid>) -> Result<(), StartError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let unique = format!("{:032x}", topic_id.unwrap_or_default().as_u128() ^ u128::from(fastrand::u64(..)));
+    let suffix = format!(".{unique}-stray");
+    let kept: String = name.chars().take(255 - suffix.len()).collect();
+    let to = path.with_file_name(format!("{kept}{suffix}"));
+    tracing::warn!(dir = %path.display(), renamed = %to.display(), "the cluster metadata does not know this partition; it is set aside");
+    disk.rename(path, &to).map_err(|e| disk_error("rename", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partition_directories() {
+        assert_eq!(parse_partition_dir("a-b-12"), Some(TopicPartition::new("a-b", 12)));
+        assert_eq!(parse_partition_dir("x"), None);
+        assert_eq!(parse_partition_dir("x-y"), None);
+        assert_eq!(parse_partition_dir("-1"), None);
+    }
+}

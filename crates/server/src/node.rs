@@ -1,0 +1,256 @@
+//! A running node: how its parts are built, in which order they start, and in which order they stop.
+//! Kafka: `KafkaRaftServer`, `SharedServer`, `BrokerServer.startup` and `shutdown`.
+
+use crate::checkpoint;
+use crate::clock;
+use crate::health::{Health, Phase};
+use crate::housekeeping::{Bell, Housekeeping, offsets};
+use crate::lifecycle::{Lifecycle, Registration};
+use crate::listeners::{self, Listeners};
+use crate::log_dirs::LogDirs;
+use crate::loggers::LogLevels;
+use crate::metadata_thread::{self, MetadataOptions, MetadataThread};
+use crate::metrics::Metrics;
+use crate::service::BrokerService;
+use crate::settings::Settings;
+use crate::{StartError, load};
+use base::Uuid;
+use base::disk::{Disk, RealDisk};
+use broker::{Broker, BrokerListener, BrokerParts};
+use controller::{MetadataListener, MetadataUpdate};
+use net::Net;
+use replica::PartitionSet;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a clean stop waits for the controller, and for requests that are under way.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+const UNFENCE_LIMIT: Duration = Duration::from_secs(60);
+/// Large enough for every thread here, and address space only.
+const STACK: usize = 2 * 1024 * 1024;
+
+/// What exists before the node runs and outlives it: directories that are ours, ports that are open.
+pub struct Prepared {
+    pub settings: Settings,
+    pub paths: Vec<PathBuf>,
+    pub locks: Vec<File>,
+    pub listeners: Listeners,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub net_stats: Arc<net::Stats>,
+    pub levels: Option<LogLevels>,
+}
+
+pub struct Node {
+    broker: Arc<Broker>,
+    net: Net,
+    bell: Arc<Bell>,
+    housekeeping: JoinHandle<(LogDirs, i64)>,
+    metadata: MetadataThread,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+}
+
+impl Node {
+    /// Opens the metadata log and all partitions, registers the broker, and accepts connections once it may lead.
+    pub fn start(prepared: Prepared) -> Result<Node, StartError> {
+        let Prepared { settings, paths, locks, listeners, health, metrics, net_stats, levels } = prepared;
+        let config = settings.config.clone();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut rng = fastrand::Rng::new();
+        let (mut dirs, cluster_id) = LogDirs::open(disk.clone(), &paths, locks, config.node_id)?;
+
+        health.enter(Phase::Metadata);
+        let options = metadata_options(&settings, &cluster_id, &dirs, &listeners, disk.clone(), &mut rng)?;
+        let opened = metadata_thread::open(options).map_err(|e| StartError::Metadata(e.to_string()))?;
+        let image = opened.image().clone();
+
+        health.enter(Phase::Logs);
+        let previous_broker_epoch = dirs.take_markers()?;
+        let replicas = Arc::new(PartitionSet::new(disk, config.node_id, dirs.for_replicas(), config.clone()));
+        load::logs(&mut dirs, &replicas, &image, &config, &health)?;
+
+        let broker = Arc::new(Broker::new(BrokerParts {
+            id: config.node_id,
+            cluster_id: cluster_id.clone(),
+            config: config.clone(),
+            static_props: settings.props().clone(),
+            replicas,
+            controller: Arc::new(opened.mailbox()),
+            image,
+            metrics: Arc::default(),
+            seed: rng.u64(..),
+        }));
+        if let Some(levels) = levels {
+            broker.set_loggers(Arc::new(levels));
+        }
+        broker.apply(opened.initial_update(), clock::now());
+        metrics.set_broker(broker.clone());
+        let bell = Arc::new(Bell::default());
+        let follower = Follower {
+            inner: BrokerListener { broker: broker.clone(), clock: Arc::new(clock::now) },
+            broker: broker.clone(),
+            bell: bell.clone(),
+        };
+        let metadata =
+            opened.run(Box::new(follower), Box::new(metadata_failed(health.clone()))).map_err(|e| thread_error("metadata", &e))?;
+
+        health.enter(Phase::Registering);
+        let registration = Registration {
+            broker_id: config.node_id,
+            cluster_id,
+            listeners: listeners.advertised_for_registration(&config)?,
+            rack: config.broker_rack.clone(),
+            directories: dirs.for_replicas().iter().map(|dir| dir.id).collect(),
+            previous_broker_epoch,
+        };
+        let interval = Duration::from_millis(config.broker_heartbeat_interval_ms.max(1) as u64);
+        let lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
+        let housekeeping = Housekeeping { broker: broker.clone(), dirs, lifecycle, bell: bell.clone() };
+        let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
+        if !bell.wait_active(UNFENCE_LIMIT) {
+            return Err(StartError::Metadata(format!(
+                "the controller did not let broker {} start within a minute; see the log",
+                broker.id()
+            )));
+        }
+
+        let service = Arc::new(BrokerService { broker: broker.clone() });
+        let net = listeners::accept(listeners, &config, net_stats, service)?;
+        health.enter(Phase::Ready);
+        Ok(Node { broker, net, bell, housekeeping, metadata, health, metrics })
+    }
+
+    /// A clean stop, in Kafka's order. After it the next start has nothing to recover.
+    pub fn stop(self) -> Result<(), StartError> {
+        let Node { broker, net, bell, housekeeping, metadata, health, metrics } = self;
+        health.enter(Phase::Stopping);
+        if broker.config().controlled_shutdown_enable && !bell.leave(LEAVE_LIMIT) {
+            tracing::warn!("the controller did not approve the shutdown in time; stopping anyway");
+        }
+        net.stop(DRAIN_LIMIT);
+        bell.stop();
+        let (mut dirs, broker_epoch) =
+            housekeeping.join().map_err(|_| StartError::Disk("housekeeping had panicked; the next start recovers the logs".into()))?;
+        metrics.clear_broker();
+        // After this no update reaches the broker, so nobody but this thread uses its logs.
+        metadata.stop();
+        let closed = close_logs(&broker, &mut dirs);
+        if let Err(error) = closed.and_then(|()| dirs.write_markers(broker_epoch).map_err(|e| StartError::Disk(e.to_string()))) {
+            dirs.unlock();
+            return Err(StartError::Disk(format!("the stop was not clean: {error}; the next start recovers the logs")));
+        }
+        dirs.unlock();
+        Ok(())
+    }
+}
+
+fn metadata_options(
+    settings: &Settings,
+    cluster_id: &str,
+    dirs: &LogDirs,
+    listeners: &Listeners,
+    disk: Arc<dyn Disk>,
+    rng: &mut fastrand::Rng,
+) -> Result<MetadataOptions, StartError> {
+    let config = &settings.config;
+    let directory = PathBuf::from(config.metadata_directory().unwrap_or_default());
+    let directory_id = dirs.for_replicas().iter().find(|dir| dir.path == directory).map(|dir| dir.id).unwrap_or_default();
+    let endpoints = listeners.advertised_controllers(config)?;
+    let raft_endpoint =
+        |e: &config::Endpoint| raft::Endpoint { listener: e.listener.clone(), host: e.host.clone().unwrap_or_default(), port: e.port };
+    let raft_endpoints: Vec<raft::Endpoint> = endpoints.iter().map(raft_endpoint).collect();
+    let voter = |id: i32, endpoints: Vec<raft::Endpoint>| raft::Voter {
+        key: raft::ReplicaKey { id, directory_id: None },
+        endpoints,
+        kraft_versions: (0, raft::KRaftVersion::LATEST.level()),
+    };
+    let listener = config.controller_listener_names.first().cloned().unwrap_or_default();
+    let configured = config.voters().map_err(|e| StartError::Config(e.to_string()))?;
+    let mut voters: Vec<raft::Voter> =
+        configured.into_iter().map(|(id, host, port)| voter(id, vec![raft::Endpoint { listener: listener.clone(), host, port }])).collect();
+    if settings.zero_config {
+        // Counts only for a directory that was formatted for controller.quorum.voters.
+        voters.push(voter(config.node_id, raft_endpoints.clone()));
+    }
+    let registered = endpoints.iter().map(|e| metadata::Listener {
+        name: e.listener.clone(),
+        host: e.host.clone().unwrap_or_default(),
+        port: e.port,
+        security_protocol: e.protocol.id(),
+    });
+    Ok(MetadataOptions {
+        disk,
+        directory,
+        raft: raft::Config {
+            node_id: config.node_id,
+            directory_id,
+            static_voters: raft::VoterSet::new(voters),
+            endpoints: raft_endpoints,
+            retention_bytes: config.metadata_max_retention_bytes,
+            retention_ms: config.metadata_max_retention_ms,
+        },
+        settings: controller::Settings::new(
+            cluster_id.to_owned(),
+            settings.layers.clone(),
+            (**config).clone(),
+            registered.collect(),
+            Uuid::random(rng),
+        ),
+        segment_bytes: config.metadata_log_segment_bytes,
+        segment_ms: config.metadata_log_segment_ms,
+        seed: rng.u64(..),
+        clock: clock::now,
+    })
+}
+
+/// The metadata log cannot be written or read: what this process believes and what is on disk may differ, so it must not go on.
+fn metadata_failed(health: Arc<Health>) -> impl FnOnce(controller::NodeError) + Send {
+    move |_logged| {
+        health.failed();
+        tracing::error!("the node stops at once; when the disk is well again, start it and it recovers");
+        std::process::exit(1);
+    }
+}
+
+fn thread_error(name: &str, e: &std::io::Error) -> StartError {
+    StartError::Disk(format!("cannot start the thread {name}: {e}; check the limit of processes (ulimit -u)"))
+}
+
+/// Flushes and closes all logs and writes the last checkpoints.
+fn close_logs(broker: &Broker, dirs: &mut LogDirs) -> Result<(), StartError> {
+    let partitions = broker.replicas().all();
+    let ends = offsets(&partitions, storage::Log::log_end_offset);
+    let starts = offsets(&partitions, storage::Log::log_start_offset);
+    let marks = offsets(&partitions, storage::Log::high_watermark);
+    broker.replicas().close(clock::now()).map_err(|e| StartError::Disk(e.to_string()))?;
+    for (file, offsets) in [(checkpoint::RECOVERY_POINT, ends), (checkpoint::LOG_START, starts), (checkpoint::HIGH_WATERMARK, marks)] {
+        dirs.write_checkpoint(file, &offsets).map_err(|e| StartError::Disk(format!("{file}: {e}")))?;
+    }
+    Ok(())
+}
+
+/// Shows the broker committed metadata, and wakes housekeeping when that gave it something to load.
+struct Follower {
+    inner: BrokerListener,
+    broker: Arc<Broker>,
+    bell: Arc<Bell>,
+}
+
+impl MetadataListener for Follower {
+    fn on_update(&mut self, update: &MetadataUpdate) {
+        self.inner.on_update(update);
+        if self.broker.has_coordinators_to_load() {
+            self.bell.ring();
+        }
+    }
+}
+
+pub fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, StartError> {
+    let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+    builder.spawn(run).map_err(|e| thread_error(name, &e))
+}
