@@ -167,6 +167,10 @@ pub trait ShardLog {
 pub fn drive(shard: &mut crate::Shard, now: base::Now, output: Output, log: &mut dyn ShardLog) -> Vec<(Token, Reply)> {
     let mut replies = output.replies;
     let mut appends: std::collections::VecDeque<Append> = output.appends.into();
+    // What was written before may have been committed in the meantime.
+    let committed = shard.advance(now, log.high_watermark());
+    replies.extend(committed.replies);
+    appends.extend(committed.appends);
     while let Some(append) = appends.pop_front() {
         let next = match log.append(&append.records, append.producer) {
             Ok(first_offset) => {

@@ -11,6 +11,8 @@ use wire::messages::list_groups_response::ListedGroup;
 use classic::ClassicGroup;
 use modern::ModernGroup;
 
+// Nearly all groups are classic.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Group {
     Classic(ClassicGroup),

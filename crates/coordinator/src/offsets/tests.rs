@@ -333,7 +333,7 @@ fn an_offset_fetch_of_an_old_version_is_one_group() {
 /// Any mix of commits, transactions, deletions, expiry, failed writes and reloads: what a new shard loads is what the live one has.
 #[test]
 fn the_log_tells_all() {
-    for seed in 0..400 {
+    for seed in 0..200 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let config = GroupConfig { offsets_retention_minutes: 2, offsets_retention_check_interval_ms: 30_000, ..Default::default() };
         let mut h = Harness::with(config, seed);
