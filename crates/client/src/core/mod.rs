@@ -2,6 +2,7 @@
 //! `consumer`, `admin`, which pass time and bytes in and carry out what comes back.
 
 pub mod accumulator;
+pub mod assignor;
 pub mod backoff;
 pub mod batch;
 pub mod consumer_protocol;
