@@ -1,5 +1,8 @@
 //! Owns: the order in which Java's HashMap hands out its keys. Kafka's tools print maps in that order, sometimes within one line
-//! (the configs of a topic), so equal output needs it. Stable and free of randomness.
+//! (the configs of a topic), so equal output needs it. Stable and free of randomness. Also the names of Java's exceptions, which some
+//! tools print.
+
+use wire::ErrorCode;
 
 /// `String.hashCode`.
 pub fn string_hash(text: &str) -> i32 {
@@ -24,6 +27,33 @@ pub fn hash_map_order<T>(mut items: Vec<T>, capacity: usize, hash: impl Fn(&T) -
     items
 }
 
+/// The class of the exception that Java's clients throw for an error, as `toString` prints it.
+pub fn exception_class(error: &client::Error) -> String {
+    let name = match error {
+        client::Error::Broker { code, .. } => match code {
+            ErrorCode::UnknownServerError => "UnknownServerException".to_owned(),
+            ErrorCode::CorruptMessage => "CorruptRecordException".to_owned(),
+            ErrorCode::RequestTimedOut => "TimeoutException".to_owned(),
+            ErrorCode::MessageTooLarge => "RecordTooLargeException".to_owned(),
+            ErrorCode::TopicAlreadyExists => "TopicExistsException".to_owned(),
+            ErrorCode::InvalidConfig => "InvalidConfigurationException".to_owned(),
+            ErrorCode::NonEmptyGroup => "GroupNotEmptyException".to_owned(),
+            code => {
+                let name = format!("{code:?}");
+                let name = name.strip_suffix("Exception").unwrap_or(&name);
+                format!("{}Exception", name.strip_suffix("AuthorizationFailed").map_or(name.to_owned(), |n| format!("{n}Authorization")))
+            }
+        },
+        error => error.java_exception().to_owned(),
+    };
+    format!("org.apache.kafka.common.errors.{name}")
+}
+
+/// `Throwable.toString`, which is also the message of the ExecutionException around it.
+pub fn exception_text(error: &client::Error) -> String {
+    format!("{}: {error}", exception_class(error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,7 +69,10 @@ mod tests {
     fn order_is_by_bucket() {
         // What Java prints for a HashMap with these keys.
         let names = vec!["retention.ms", "cleanup.policy", "segment.bytes", "min.insync.replicas"];
-        let bucket = |name: &&str| { let h = string_hash(name) as u32; (h ^ (h >> 16)) & 15 };
+        let bucket = |name: &&str| {
+            let h = string_hash(name) as u32;
+            (h ^ (h >> 16)) & 15
+        };
         let order = hash_map_order(names.clone(), 16, |name| string_hash(name));
         assert!(order.windows(2).all(|pair| bucket(&pair[0]) <= bucket(&pair[1])));
         assert_eq!(order.len(), names.len());

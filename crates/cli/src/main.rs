@@ -6,11 +6,14 @@ mod argparse;
 mod args;
 mod coordinator_record;
 mod failure;
+mod java;
 mod metadata_record;
 mod node;
 mod options;
 mod out;
 mod properties;
+mod session;
+mod time;
 mod tool;
 
 use std::process::ExitCode;

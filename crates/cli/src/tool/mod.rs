@@ -9,10 +9,18 @@ pub struct Tool {
     pub run: fn(&[String]) -> Result<(), Failure>,
 }
 
+mod console_producer;
+mod consumer_groups;
 mod dump_log;
+mod producer_perf;
 mod storage;
+mod topics;
 
 pub const TOOLS: &[Tool] = &[
+    Tool { name: "topics", about: "create, list, describe, alter and delete topics", run: topics::run },
+    Tool { name: "console-producer", about: "send the lines of standard input", run: console_producer::run },
+    Tool { name: "consumer-groups", about: "list and describe consumer groups, move or delete their offsets", run: consumer_groups::run },
+    Tool { name: "producer-perf-test", about: "measure how fast records can be produced", run: producer_perf::run },
     Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },
     Tool { name: "storage", about: "format data directories, or look at them", run: storage::run },
 ];

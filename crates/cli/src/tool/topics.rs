@@ -3,29 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::Uuid;
-use client::{Admin, Error};
+use client::admin::{
+    ConfigEntry, ConfigResourceType, CreateTopicsOptions, NewPartitions, NewTopic, TopicDescription, TopicListing, TopicPartitionInfo,
+};
+use client::{Admin, Error, Node};
 use wire::ErrorCode;
-use wire::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
-use wire::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig};
-use wire::messages::delete_topics_request::DeleteTopicState;
-use wire::messages::describe_configs_response::DescribeConfigsResult;
+use wire::messages::ListPartitionReassignmentsRequest;
 use wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
-use wire::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, ListPartitionReassignmentsRequest};
 
 use crate::args::java_split;
 use crate::failure::Failure;
 use crate::java::{hash_map_order, string_hash};
 use crate::options::{Kind, Options, Parser};
 use crate::out::{complain, say};
-use crate::session::{self, IncludeList, PartitionDescription, TopicDescription};
+use crate::session::{self, IncludeList};
 
 /// How long the controller may take for a change.
 const TIMEOUT_MS: i32 = 30_000;
 const ACTIONS: [&str; 5] = ["create", "list", "alter", "describe", "delete"];
-/// The config source of a value that nobody set.
-const DEFAULT_CONFIG: i8 = 5;
-const REPORTS: [&str; 4] =
-    ["under-replicated-partitions", "under-min-isr-partitions", "at-min-isr-partitions", "unavailable-partitions"];
+const REPORTS: [&str; 4] = ["under-replicated-partitions", "under-min-isr-partitions", "at-min-isr-partitions", "unavailable-partitions"];
 const CONFIGS_HINT: &str = " (To alter topic configurations, the kafka-configs tool can be used.)";
 
 fn parser() -> Parser {
@@ -52,7 +48,12 @@ fn parser() -> Parser {
         .flag("if-exists", "Do nothing when the topic to alter, delete or describe is not there.")
         .flag("if-not-exists", "Do nothing when the topic to create is there.")
         .flag("exclude-internal", "Leave internal topics out of lists and descriptions.")
-        .value("partition-size-limit-per-response", Kind::Integer, "maximum number of partitions per response", "Page size of descriptions.")
+        .value(
+            "partition-size-limit-per-response",
+            Kind::Integer,
+            "maximum number of partitions per response",
+            "Page size of descriptions.",
+        )
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
@@ -80,7 +81,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     });
     // Kafka says what went wrong on stdout here.
     match result {
-        Err(Failure::Message(text)) => {
+        Err(Failure::Message(text) | Failure::Options(text)) => {
             say!("Error while executing topic command : {text}");
             Err(Failure::Status(1))
         }
@@ -139,11 +140,11 @@ fn check(options: &Options) -> Result<(), Failure> {
 /// Names of topics, sorted; all of them, or those that a regular expression matches.
 async fn topics(admin: &Admin, include: Option<&str>, exclude_internal: bool) -> Result<Vec<String>, Failure> {
     let include = include.map(IncludeList::new).transpose().map_err(Failure::new)?;
-    let wanted = |topic: &session::TopicListing| {
+    let wanted = |topic: &TopicListing| {
         let internal = topic.internal || session::is_internal(&topic.name);
         !(exclude_internal && internal) && include.as_ref().is_none_or(|include| include.allows(&topic.name))
     };
-    Ok(session::list_topics(admin).await?.into_iter().filter(wanted).map(|topic| topic.name).collect())
+    Ok(admin.list_topics().await?.into_iter().filter(wanted).map(|topic| topic.name).collect())
 }
 
 fn ensure_exists(found: &[String], options: &Options) -> Result<(), Failure> {
@@ -207,33 +208,18 @@ async fn create(admin: &Admin, options: &Options) -> Result<(), Failure> {
     if partitions.is_some_and(|count| count < 1) {
         return Err(Failure::new("The partitions must be greater than 0"));
     }
-    let assigned = |(i, broker_ids): (usize, Vec<i32>)| CreatableReplicaAssignment {
-        partition_index: i as i32,
-        broker_ids,
-        ..Default::default()
+    let topic = NewTopic {
+        name: name.clone(),
+        num_partitions: if assignment.is_empty() { partitions.unwrap_or(-1) } else { -1 },
+        replication_factor: replication.map_or(-1, |factor| factor as i16),
+        assignments: (0..).zip(assignment).collect(),
+        configs,
     };
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.clone(),
-            num_partitions: partitions.unwrap_or(-1),
-            replication_factor: replication.map_or(-1, |factor| factor as i16),
-            assignments: assignment.into_iter().enumerate().map(assigned).collect(),
-            configs: configs
-                .into_iter()
-                .map(|(name, value)| CreatableTopicConfig { name, value: Some(value), ..Default::default() })
-                .collect(),
-            ..Default::default()
-        }],
-        timeout_ms: TIMEOUT_MS,
-        validate_only: false,
-        ..Default::default()
-    };
-    let response = admin.controller(request).await?;
-    for topic in response.topics {
-        match ErrorCode::from_code(topic.error_code) {
-            ErrorCode::None => say!("Created topic {name}."),
-            ErrorCode::TopicAlreadyExists if options.has("if-not-exists") => {}
-            code => return Err(Error::broker(code, topic.error_message).into()),
+    for (_, created) in admin.create_topics(vec![topic], CreateTopicsOptions::default()).await? {
+        match created {
+            Ok(_) => say!("Created topic {name}."),
+            Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) && options.has("if-not-exists") => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -247,19 +233,12 @@ async fn alter(admin: &Admin, options: &Options) -> Result<(), Failure> {
     if topics.is_empty() {
         return Ok(());
     }
-    let mut changes = Vec::new();
-    for topic in session::describe_topics(admin, &topics, 2000).await? {
-        let new = assignment.iter().skip(topic.partitions.len());
-        let assignments = (!assignment.is_empty())
-            .then(|| new.map(|ids| CreatePartitionsAssignment { broker_ids: ids.clone(), ..Default::default() }).collect());
-        changes.push(CreatePartitionsTopic { name: topic.name, count, assignments, ..Default::default() });
-    }
-    let request = CreatePartitionsRequest { topics: changes, timeout_ms: TIMEOUT_MS, validate_only: false, ..Default::default() };
-    let response = admin.controller(request).await?;
-    match response.results.into_iter().find(|result| result.error_code != 0) {
-        Some(result) => Err(Error::broker(ErrorCode::from_code(result.error_code), result.error_message).into()),
-        None => Ok(()),
-    }
+    let changes = session::describe_topics(admin, &topics).await?.into_iter().map(|topic| {
+        let new = assignment.iter().skip(topic.partitions.len()).cloned().collect();
+        NewPartitions { topic: topic.name, total_count: count, assignments: (!assignment.is_empty()).then_some(new) }
+    });
+    let results = admin.create_partitions(changes.collect(), false).await?;
+    Ok(results.into_iter().try_for_each(|(_, result)| result)?)
 }
 
 async fn delete(admin: &Admin, options: &Options) -> Result<(), Failure> {
@@ -268,16 +247,8 @@ async fn delete(admin: &Admin, options: &Options) -> Result<(), Failure> {
     if topics.is_empty() {
         return Ok(());
     }
-    let request = DeleteTopicsRequest {
-        topics: topics.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() }).collect(),
-        timeout_ms: TIMEOUT_MS,
-        ..Default::default()
-    };
-    let response = admin.controller(request).await?;
-    match response.responses.into_iter().find(|result| result.error_code != 0) {
-        Some(result) => Err(Error::broker(ErrorCode::from_code(result.error_code), result.error_message).into()),
-        None => Ok(()),
-    }
+    let results = admin.delete_topics(&topics).await?;
+    Ok(results.into_iter().try_for_each(|(_, result)| result)?)
 }
 
 /// What is being moved where, for partitions that are being moved.
@@ -324,26 +295,26 @@ async fn describe(admin: &Admin, options: &Options) -> Result<(), Failure> {
     let id = options.value("topic-id")?.map(|text| text.parse::<Uuid>().map_err(|error| Failure::new(error.to_string()))).transpose()?;
     let exclude_internal = options.has("exclude-internal");
     let mut descriptions = if let Some(id) = id.filter(|id| !id.is_zero()) {
-        let all = session::list_topics(admin).await?;
-        let known = all.iter().any(|topic| topic.id == id && !(exclude_internal && topic.internal));
+        let all = admin.list_topics().await?;
+        let known = all.iter().any(|topic| topic.topic_id == id && !(exclude_internal && topic.internal));
         if !known && !options.has("if-exists") {
             return Err(Failure::new(format!("TopicId '{id}' does not exist as expected")));
         }
-        if known { session::describe_by_metadata(admin, &[], &[id]).await? } else { Vec::new() }
+        let found = if known { admin.describe_topics_by_id(&[id]).await? } else { Vec::new() };
+        found.into_iter().map(|(_, described)| described).collect::<Result<_, _>>()?
     } else {
         let names = topics(admin, options.value("topic")?, exclude_internal).await?;
         ensure_exists(&names, options)?;
-        let page = options.number("partition-size-limit-per-response")?.unwrap_or(2000);
         let count = names.len();
-        hash_map_order(session::describe_topics(admin, &names, page).await?, count, |topic| string_hash(&topic.name))
+        hash_map_order(session::describe_topics(admin, &names).await?, count, |topic| string_hash(&topic.name))
     };
     let names: Vec<String> = descriptions.iter().map(|topic| topic.name.clone()).collect();
-    let configs = session::describe_configs(admin, session::TOPIC, &names, false).await?;
-    let live = session::live_brokers(admin).await?;
+    let configs = session::describe_configs(admin, ConfigResourceType::Topic, &names, false).await?;
+    let live: BTreeSet<i32> = admin.describe_cluster().await?.nodes.into_iter().map(|(node, _)| node.id).collect();
     let moving = if descriptions.is_empty() { BTreeMap::new() } else { reassignments(admin, &descriptions).await? };
     for topic in &mut descriptions {
         topic.partitions.sort_by_key(|p| p.partition);
-        let Some(config) = configs.iter().find(|result| result.resource_name == topic.name) else { continue };
+        let Some((_, config)) = configs.iter().find(|(name, _)| *name == topic.name) else { continue };
         describe_topic(options, topic, config, &moving, &live);
     }
     Ok(())
@@ -352,19 +323,19 @@ async fn describe(admin: &Admin, options: &Options) -> Result<(), Failure> {
 fn describe_topic(
     options: &Options,
     topic: &TopicDescription,
-    config: &DescribeConfigsResult,
+    config: &[ConfigEntry],
     moving: &BTreeMap<(String, i32), Reassignment>,
     live: &BTreeSet<i32>,
 ) {
     let describe_configs = !REPORTS.iter().any(|report| options.has(report));
-    let overridden: Vec<_> = config.configs.iter().collect();
+    let overridden: Vec<_> = config.iter().collect();
     let overridden = hash_map_order(overridden, 16, |entry| string_hash(&entry.name));
-    let overridden: Vec<_> = overridden.into_iter().filter(|entry| entry.config_source != DEFAULT_CONFIG).collect();
-    let move_of = |p: &PartitionDescription| moving.get(&(topic.name.clone(), p.partition));
+    let overridden: Vec<_> = overridden.into_iter().filter(|entry| !entry.is_default()).collect();
+    let move_of = |p: &TopicPartitionInfo| moving.get(&(topic.name.clone(), p.partition));
     if describe_configs && (!options.has("topics-with-overrides") || !overridden.is_empty()) {
         let pairs: Vec<String> =
             overridden.iter().map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null"))).collect();
-        let id = if topic.id.is_zero() { String::new() } else { format!("\tTopicId: {}", topic.id) };
+        let id = if topic.topic_id.is_zero() { String::new() } else { format!("\tTopicId: {}", topic.topic_id) };
         let factor = topic.partitions.first().map_or(0, |first| replication_factor(first, move_of(first)));
         say!(
             "Topic: {}{id}\tPartitionCount: {}\tReplicationFactor: {factor}\tConfigs: {}",
@@ -376,12 +347,12 @@ fn describe_topic(
     if options.has("topics-with-overrides") {
         return;
     }
-    let min_isr = config.configs.iter().find(|entry| entry.name == "min.insync.replicas");
+    let min_isr = config.iter().find(|entry| entry.name == "min.insync.replicas");
     let min_isr: usize = min_isr.and_then(|entry| entry.value.as_deref()?.parse().ok()).unwrap_or(1);
     for p in &topic.partitions {
         let shown = describe_configs
             || (options.has("under-replicated-partitions") && replication_factor(p, move_of(p)) > p.isr.len())
-            || (options.has("unavailable-partitions") && p.leader.is_none_or(|leader| !live.contains(&leader)))
+            || (options.has("unavailable-partitions") && p.leader.as_ref().is_none_or(|leader| !live.contains(&leader.id)))
             || (options.has("under-min-isr-partitions") && (p.leader.is_none() || p.isr.len() < min_isr))
             || (options.has("at-min-isr-partitions") && p.isr.len() == min_isr);
         if shown {
@@ -391,23 +362,27 @@ fn describe_topic(
 }
 
 /// While replicas are being moved, the new ones do not count.
-fn replication_factor(p: &PartitionDescription, moving: Option<&Reassignment>) -> usize {
+fn replication_factor(p: &TopicPartitionInfo, moving: Option<&Reassignment>) -> usize {
     match moving {
-        Some(r) if p.replicas.iter().any(|id| r.adding.contains(id) || r.removing.contains(id)) => r.replicas.len() - r.adding.len(),
+        Some(r) if p.replicas.iter().any(|node| r.adding.contains(&node.id) || r.removing.contains(&node.id)) => {
+            r.replicas.len() - r.adding.len()
+        }
         _ => p.replicas.len(),
     }
 }
 
-fn partition_line(topic: &str, p: &PartitionDescription, moving: Option<&Reassignment>) -> String {
+fn partition_line(topic: &str, p: &TopicPartitionInfo, moving: Option<&Reassignment>) -> String {
     let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-    let known = |list: &Option<Vec<i32>>| list.as_ref().map_or("N/A".to_owned(), |list| ids(list));
-    let leader = p.leader.map_or("none".to_owned(), |id| id.to_string());
-    let moving = moving.map_or(String::new(), |r| format!("\tAdding Replicas: {}\tRemoving Replicas: {}", ids(&r.adding), ids(&r.removing)));
+    let nodes = |nodes: &[Node]| nodes.iter().map(|node| node.id.to_string()).collect::<Vec<_>>().join(",");
+    let known = |list: &Option<Vec<Node>>| list.as_ref().map_or("N/A".to_owned(), |list| nodes(list));
+    let leader = p.leader.as_ref().map_or("none".to_owned(), |node| node.id.to_string());
+    let moving =
+        moving.map_or(String::new(), |r| format!("\tAdding Replicas: {}\tRemoving Replicas: {}", ids(&r.adding), ids(&r.removing)));
     format!(
         "\tTopic: {topic}\tPartition: {}\tLeader: {leader}\tReplicas: {}\tIsr: {}{moving}\tElr: {}\tLastKnownElr: {}",
         p.partition,
-        ids(&p.replicas),
-        ids(&p.isr),
+        nodes(&p.replicas),
+        nodes(&p.isr),
         known(&p.elr),
         known(&p.last_known_elr),
     )

@@ -51,7 +51,12 @@ fn parser() -> Parser {
         .default("-1")
         .value("request-timeout-ms", Kind::Integer, "request timeout ms", "How long an acknowledgement may take (request.timeout.ms).")
         .default("1500")
-        .value("metadata-expiry-ms", Kind::Long, "metadata expiration interval", "Age at which metadata is fetched anew (metadata.max.age.ms).")
+        .value(
+            "metadata-expiry-ms",
+            Kind::Long,
+            "metadata expiration interval",
+            "Age at which metadata is fetched anew (metadata.max.age.ms).",
+        )
         .default("300000")
         .value("max-block-ms", Kind::Long, "max block on send", "How long a send may block (max.block.ms).")
         .default("60000")
