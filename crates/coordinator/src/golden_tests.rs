@@ -184,6 +184,30 @@ fn what_cannot_be_read_fails_the_load_and_what_is_unknown_does_not() {
     assert_eq!(shard.group_count(), 0);
 }
 
+/// Members that Kafka had when it was stopped do not block their group for ever. What we then write is what Kafka writes.
+#[test]
+fn members_of_the_newer_protocols_time_out() {
+    for (file, count, group) in [(CONSUMER, 6, "g848"), (SHARE, 11, "gshare")] {
+        let mut h = load(file, count);
+        h.log.fail = Some(ErrorCode::NotEnoughReplicas);
+        h.advance(45_000);
+        assert_eq!(list(&mut h, &["stable"], &[]).len(), 1);
+        h.log.fail = None;
+        h.advance(45_000);
+        assert_eq!(list(&mut h, &["empty"], &[]).len(), 1, "{group}");
+        let written: Vec<CoordinatorRecord> = h.log.entries[count..]
+            .iter()
+            .map(|entry| match entry {
+                Entry::Record { record, .. } => record.clone(),
+                other => panic!("not a record: {other:?}"),
+            })
+            .collect();
+        assert_eq!(written, records_of(file)[count..]);
+        h.reload();
+        assert_eq!(list(&mut h, &["empty"], &[]).len(), 1);
+    }
+}
+
 /// Values of all versions that brokers have written.
 #[test]
 fn old_versions_are_read() {

@@ -218,6 +218,26 @@ pub(crate) fn value<V: Message>(value: &V, version: i16) -> Result<Bytes, Encode
     prefixed(version, value, version)
 }
 
+/// The value of a group's own record with its epoch moved on. Without members a group subscribes to nothing, whose hash is 0.
+pub(crate) fn next_group_epoch(kind: Kind, stored: &Bytes, without_members: bool) -> Result<Bytes, EncodeError> {
+    // What is kept was read before, so the defaults are never used.
+    macro_rules! next {
+        ($value:ty) => {{
+            let mut group = versioned::<$value>(stored).unwrap_or_default();
+            group.epoch = group.epoch.saturating_add(1);
+            if without_members {
+                group.metadata_hash = 0;
+            }
+            value(&group, 0)
+        }};
+    }
+    match kind {
+        Kind::Consumer => next!(ConsumerGroupMetadataValue),
+        Kind::Share => next!(ShareGroupMetadataValue),
+        Kind::Streams => next!(StreamsGroupMetadataValue),
+    }
+}
+
 fn group_metadata_key(group_id: &str) -> Result<Bytes, EncodeError> {
     key(&GroupMetadataKey { group: group_id.to_owned(), ..Default::default() })
 }

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use wire::ErrorCode;
 use wire::messages::list_groups_response::ListedGroup;
+use wire::{EncodeError, ErrorCode};
 
 use crate::output::CoordinatorRecord;
+use crate::records;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -130,7 +131,7 @@ impl ModernGroup {
         self.records.range((record_type, None)..).take_while(move |((t, _), _)| *t == record_type)
     }
 
-    fn members(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &str> {
         self.of_type(self.kind.member_record()).filter_map(|((_, name), _)| name.as_deref())
     }
 
@@ -194,6 +195,32 @@ impl ModernGroup {
             }
             _ => false,
         }) && !self.is_empty()
+    }
+
+    pub(crate) fn has_member(&self, member_id: &str) -> bool {
+        self.records.contains_key(&(self.kind.member_record(), Some(member_id.to_owned())))
+    }
+
+    /// The records that take a member out of the group: tombstones for what is stored of it, and the next group epoch.
+    pub(crate) fn fence(&self, member_id: &str) -> Result<Vec<CoordinatorRecord>, EncodeError> {
+        let group_record = self.kind.group_record();
+        let last = self.members().all(|m| m == member_id);
+        let mut fenced: Vec<CoordinatorRecord> = Vec::new();
+        for record_type in self.kind.tombstone_order() {
+            for ((_, name), kept) in self.of_type(*record_type) {
+                let of_member = name.as_deref() == Some(member_id);
+                // Without members, nobody uses what a regular expression stands for.
+                let unused = last && matches!(kept.summary, ModernValue::Regex { .. });
+                if of_member || unused {
+                    fenced.push(CoordinatorRecord { key: kept.key.clone(), value: None });
+                }
+            }
+        }
+        if let Some(kept) = self.records.get(&(group_record, None)) {
+            let value = records::next_group_epoch(self.kind, &kept.value, last)?;
+            fenced.push(CoordinatorRecord { key: kept.key.clone(), value: Some(value) });
+        }
+        Ok(fenced)
     }
 
     /// The tombstones that delete the group.

@@ -1,5 +1,7 @@
 //! Loading, timers, the fate of writes, and the end of a shard.
 
+use std::sync::Arc;
+
 use base::{Now, Uuid};
 use bytes::Bytes;
 use wire::ErrorCode;
@@ -7,7 +9,7 @@ use wire::ErrorCode;
 use super::{Shard, classic_step};
 use crate::errors;
 use crate::group::Group;
-use crate::group::classic::ClassicGroup;
+use crate::group::classic::{ClassicGroup, Step};
 use crate::group::modern::{ModernGroup, ModernRecord};
 use crate::offsets;
 use crate::output::{Append, Completion, CoordinatorRecord, Effect, GroupCreated, Output, Producer};
@@ -87,10 +89,17 @@ impl Shard {
     pub fn on_loaded(&mut self, now: Now, log_end_offset: i64, high_watermark: i64) -> Output {
         let mut out = Output::default();
         self.writes.start(log_end_offset, high_watermark);
-        let ids: Vec<String> = self.groups.keys().cloned().collect();
-        for id in ids {
-            if let Some((group, mut step)) = classic_step(self, &id, now, &mut out) {
-                group.on_loaded(&mut step);
+        for (id, group) in &mut self.groups {
+            match group {
+                Group::Classic(group) => {
+                    group.on_loaded(&mut Step { now, config: &self.config, timers: &mut self.timers, out: &mut out });
+                }
+                Group::Modern(group) => {
+                    for member in group.members() {
+                        let timer = Timer::Session { group: id.as_str().into(), member: member.into() };
+                        self.timers.schedule(timer, now.mono, i64::from(self.config.modern_session_timeout_ms), Due::Session);
+                    }
+                }
             }
         }
         self.timers.schedule(Timer::Expiration, now.mono, self.config.offsets_retention_check_interval_ms, Due::Expiration);
@@ -210,6 +219,9 @@ impl Shard {
             Timer::Session { group, .. } | Timer::Join { group } | Timer::Sync { group } => group.clone(),
             Timer::Expiration => return self.expire(now, out),
         };
+        if let (Some(Group::Modern(_)), Timer::Session { member, .. }) = (self.groups.get(&*group_id), &timer) {
+            return self.fence_modern(now, &group_id, member, out);
+        }
         let Some((group, mut step)) = classic_step(self, &group_id, now, out) else { return };
         match (timer, due) {
             (Timer::Session { member, .. }, _) => group.on_session_timeout(&member, &mut step),
@@ -217,6 +229,24 @@ impl Shard {
             (_, Due::CompleteJoin) => group.complete_join(&mut step),
             (_, Due::Sync { generation_id }) => group.on_sync_timeout(generation_id, &mut step),
             (_, Due::Session | Due::Expiration) => {}
+        }
+    }
+
+    /// Members of the newer protocols that were found in the log cannot be heard of, so they go when their session would have ended.
+    fn fence_modern(&mut self, now: Now, group_id: &str, member_id: &Arc<str>, out: &mut Output) {
+        let Some(Group::Modern(group)) = self.groups.get(group_id) else { return };
+        if !group.has_member(member_id) {
+            return;
+        }
+        match group.fence(member_id) {
+            Ok(records) => {
+                tracing::info!(group = group_id, member = %member_id, "the session of a member has timed out");
+                out.appends.push(replayed(records, None, Completion::Nothing));
+                // Tried again in case the write fails.
+                let timer = Timer::Session { group: group_id.into(), member: member_id.clone() };
+                self.timers.schedule(timer, now.mono, i64::from(self.config.modern_session_timeout_ms.max(1_000)), Due::Session);
+            }
+            Err(error) => tracing::error!(group = group_id, member = %member_id, %error, "cannot remove a member"),
         }
     }
 
