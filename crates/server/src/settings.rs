@@ -113,6 +113,9 @@ fn refuse_unsupported(config: &BrokerConfig) -> Result<(), StartError> {
     if !config.is_broker() || !config.is_controller() {
         return refuse("process.roles must be broker,controller: nodes with one role need a cluster, which is not there yet".into());
     }
+    if config.remote_log_storage_system_enable {
+        return refuse("remote.log.storage.system.enable is true; tiered storage is not there yet, and topics would rely on it".into());
+    }
     let voters = config.voters().map_err(|e| StartError::Config(e.to_string()))?;
     if voters.len() > 1 {
         return refuse("controller.quorum.voters names several nodes; only a quorum of this one node is supported so far".into());
