@@ -12,6 +12,7 @@ use wire::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, Sync
 
 use crate::config::GroupConfig;
 use crate::group::Group;
+use crate::group::classic::State;
 use crate::output::{Reply, Token};
 use crate::shard::Shard;
 use crate::testing::{Harness, commit_request, join_request, sync_request};
@@ -253,14 +254,15 @@ impl World {
                     self.h.log.fail = Some(errors[self.rng.usize(..3)]);
                 }
                 5..=6 => self.h.log.fail = None,
-                7 => self.h.log.held = true,
-                8..=9 => {
+                7..=8 => self.h.log.held = true,
+                9 => {
                     self.h.log.held = false;
                     self.h.commit_log();
                 }
                 10 => self.reload(),
                 11 => self.h.advance(self.rng.u64(..20_000)),
                 12..=13 => self.h.advance(self.rng.u64(..1_000)),
+                14 if !self.consumers.is_empty() => self.zombie(),
                 _ if !self.consumers.is_empty() => {
                     let i = self.rng.usize(..self.consumers.len());
                     self.act(i);
@@ -269,7 +271,61 @@ impl World {
             }
             self.receive();
             self.check_offsets(false);
+            self.check_groups();
         }
+    }
+
+    /// A consumer that has lost touch speaks for the generation it knew, or for one that it never was in.
+    fn zombie(&mut self) {
+        let i = self.rng.usize(..self.consumers.len());
+        let c = &self.consumers[i];
+        let (group, member_id, generation) = (c.group, c.member_id.clone(), c.generation + self.rng.i32(-1..=1));
+        if member_id.is_empty() || generation < 0 {
+            return;
+        }
+        let belongs = |h: &Harness| matches!(h.shard.groups.get(group), Some(Group::Classic(g)) if g.has_member(&member_id, generation));
+        let belonged = belongs(&self.h);
+        if self.rng.bool() {
+            let partition = self.rng.i32(..PARTITIONS);
+            self.next_offset += 1;
+            let token = self.h.send_commit(8, commit_request(group, generation, &member_id, partition, self.next_offset));
+            if belonged {
+                self.sent.insert((group, partition), self.next_offset);
+                self.commits.push((token, group, partition, self.next_offset));
+            } else {
+                assert_ne!(self.h.committed(token), ErrorCode::None);
+            }
+        } else if !belonged {
+            let token = self.h.send_sync(sync_request(group, generation, &member_id, &[]));
+            assert_ne!(self.h.synced(token).error_code, 0);
+            assert_ne!(self.h.heartbeat(group, generation, &member_id), ErrorCode::None);
+        }
+    }
+
+    fn check_groups(&mut self) {
+        for group in self.h.shard.groups.values() {
+            if let Group::Classic(group) = group {
+                group.assert_consistent();
+            }
+        }
+        if self.rng.u8(..4) == 0 && self.h.log.high_watermark == self.h.log.entries.len() as i64 {
+            self.check_log();
+        }
+    }
+
+    /// The log alone gives every stable group, and all offsets.
+    fn check_log(&self) {
+        let loaded = self.h.replayed();
+        let stored = stored(&loaded);
+        for (id, group) in &self.h.shard.groups {
+            // That a group is empty may be missing from the log, when just that write failed: its last members come back and time out.
+            if let Group::Classic(group) = group
+                && group.state() == State::Stable
+            {
+                assert_eq!(stored.get(id), Some(&group.stored_now()));
+            }
+        }
+        assert_eq!(loaded.offsets, self.h.shard.offsets);
     }
 
     /// Nothing fails any more, and everybody does what they should.
@@ -277,7 +333,7 @@ impl World {
         self.h.log.fail = None;
         self.h.log.held = false;
         self.h.commit_log();
-        for _ in 0..200 {
+        for _ in 0..80 {
             self.receive();
             for i in 0..self.consumers.len() {
                 self.act(i);
@@ -347,13 +403,7 @@ fn consumers_settle_after_any_chaos() {
         let outcome = std::panic::catch_unwind(|| {
             let (mut world, _) = run(seed);
             world.check_settled();
-            let loaded = world.h.replayed();
-            let (loaded_groups, live_groups) = (stored(&loaded), stored(&world.h.shard));
-            // That a group is empty may be missing from the log, when just that write failed: its last members come back and time out.
-            for (id, value) in live_groups.iter().filter(|(_, value)| !value.members.is_empty()) {
-                assert_eq!(loaded_groups.get(id), Some(value));
-            }
-            assert_eq!(loaded.offsets, world.h.shard.offsets);
+            world.check_log();
         });
         assert!(outcome.is_ok(), "seed {seed}");
     }

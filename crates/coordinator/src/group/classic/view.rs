@@ -68,6 +68,37 @@ impl ClassicGroup {
         }
     }
 
+    /// What must hold between any two steps.
+    #[cfg(test)]
+    pub(crate) fn assert_consistent(&self) {
+        use super::member::distinct_names;
+        let mut supported: HashMap<String, usize> = HashMap::new();
+        for (id, member) in &self.members {
+            assert_eq!(*id, member.id);
+            distinct_names(&member.joined.protocols).for_each(|name| *supported.entry(name.to_owned()).or_default() += 1);
+            let instance = member.instance_id.as_ref();
+            assert!(instance.is_none_or(|i| self.static_members.get(i) == Some(id)), "{member:?} is not under its instance id");
+            assert!(!self.pending_join.contains(id));
+            assert!(member.awaiting_sync.is_none() || self.state == State::CompletingRebalance);
+        }
+        assert_eq!(self.supported_protocols, supported);
+        assert_eq!(self.static_members.len(), self.members.values().filter(|m| m.is_static()).count());
+        assert_eq!(self.awaiting_join_count, self.members.values().filter(|m| m.is_awaiting_join()).count());
+        assert!(self.pending_sync.iter().all(|id| self.members.contains_key(id)));
+        assert_eq!(self.leader_id.is_some(), !self.members.is_empty());
+        assert!(self.leader_id.iter().all(|id| self.members.contains_key(id)));
+        assert!(self.state != State::Empty || self.members.is_empty());
+        assert!(self.members.is_empty() || self.select_protocol().is_some());
+        if matches!(self.state, State::CompletingRebalance | State::Stable) {
+            assert!(!self.members.is_empty() && self.protocol_name.is_some());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_member(&self, member_id: &str, generation_id: i32) -> bool {
+        self.generation_id == generation_id && self.members.contains_key(member_id)
+    }
+
     /// The value that stores the group as it is, without the time.
     #[cfg(test)]
     pub(crate) fn stored_now(&self) -> GroupMetadataValue {
