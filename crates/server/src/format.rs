@@ -280,7 +280,11 @@ fn describe(records: &[Record], version: MetadataVersion) -> String {
                 Record::FeatureLevel(r) => format!("FeatureLevelRecord(name='{}', featureLevel={})", r.name, r.feature_level),
                 // Credentials stay out of terminals and logs.
                 Record::UserScramCredential(r) => {
-                    format!("UserScramCredentialRecord(name=(redacted), mechanism={}, salt=(redacted))", r.mechanism)
+                    format!(
+                        "UserScramCredentialRecord(name='{}', mechanism={}, salt=(redacted), storedKey=(redacted), serverKey=(redacted), \
+                         iterations={})",
+                        r.name, r.mechanism, r.iterations
+                    )
                 }
                 other => format!("{other:?}"),
             };
@@ -292,4 +296,111 @@ fn describe(records: &[Record], version: MetadataVersion) -> String {
         records.join(", "),
         version.level()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::disk::RealDisk;
+    use raft::Endpoint;
+
+    struct Dir(String);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let path = std::env::temp_dir().join(format!("gregor-format-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            Dir(path.to_str().unwrap().to_owned())
+        }
+
+        fn read(&self, file: &str) -> bytes::Bytes {
+            std::fs::read(Path::new(&self.0).join(file)).unwrap().into()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn options(dirs: &[&Dir], quorum: Quorum) -> FormatOptions {
+        FormatOptions {
+            cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".into(),
+            node_id: 1,
+            directories: dirs.iter().map(|dir| dir.0.clone()).collect(),
+            metadata_directory: dirs[0].0.clone(),
+            release_version: None,
+            features: BTreeMap::new(),
+            quorum,
+            extra_records: Vec::new(),
+            ignore_formatted: false,
+        }
+    }
+
+    fn run(options: &FormatOptions) -> Result<Vec<String>, String> {
+        format(&RealDisk, options, &mut fastrand::Rng::with_seed(7), 1_700_000_000_000).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn standalone_as_kafkas_tool_does_it() {
+        let (first, second) = (Dir::new("a"), Dir::new("b"));
+        let endpoint = Endpoint { listener: "CONTROLLER".into(), host: "localhost".into(), port: 9093 };
+        let options = options(&[&first, &second], Quorum::Standalone { endpoints: vec![endpoint] });
+        let lines = run(&options).unwrap();
+        assert!(lines[0].starts_with(
+            "Bootstrap metadata: BootstrapMetadata(records=[ApiMessageAndVersion(FeatureLevelRecord(name='metadata.version', \
+             featureLevel=30) at version 0), ApiMessageAndVersion(FeatureLevelRecord(name='eligible.leader.replicas.version', \
+             featureLevel=1) at version 0), "
+        ));
+        assert!(lines[0].ends_with("metadataVersionLevel=30, source=format command)"));
+        assert_eq!(lines[1], format!("Formatting dynamic metadata voter directory {} with metadata.version 4.3-IV0.", first.0));
+        assert_eq!(lines[2], format!("Formatting data directory {} with metadata.version 4.3-IV0.", second.0));
+
+        // Apache's file is 411 bytes too.
+        assert_eq!(first.read("bootstrap.checkpoint").len(), 411);
+        let content = snapshot::decode(&first.read("bootstrap.checkpoint")).unwrap();
+        assert_eq!(content.values.len(), 6);
+        let voters = snapshot::decode(&first.read("__cluster_metadata-0/00000000000000000000-0000000000.checkpoint")).unwrap();
+        let own = MetaProperties::read(&RealDisk, Path::new(&first.0)).unwrap().unwrap();
+        assert_eq!(voters.voters.unwrap().get(1).unwrap().key.directory_id, own.directory_id);
+        assert_eq!((own.cluster_id.as_str(), own.node_id), ("MkU3OEVBNTcwNTJENDM2Qg", 1));
+        assert!(!Path::new(&second.0).join("__cluster_metadata-0").exists());
+
+        let again = run(&options).unwrap_err();
+        assert_eq!(
+            again,
+            format!(
+                "Log directory {} is already formatted. Use --ignore-formatted to ignore this directory and format the others.",
+                first.0
+            )
+        );
+        let ignoring = FormatOptions { ignore_formatted: true, ..options };
+        assert_eq!(run(&ignoring).unwrap(), ["All of the log directories are already formatted."]);
+        let other = FormatOptions { cluster_id: "other".into(), ..ignoring };
+        assert!(run(&other).unwrap_err().starts_with("Invalid cluster.id in: "));
+    }
+
+    #[test]
+    fn features_follow_the_release() {
+        let dir = Dir::new("c");
+        let mut options = options(&[&dir], Quorum::Static);
+        options.release_version = MetadataVersion::from_version_string("4.0");
+        let line = run(&options).unwrap().remove(0);
+        assert!(line.contains("name='metadata.version', featureLevel=25"), "{line}");
+        assert!(line.contains("name='group.version', featureLevel=1"), "{line}");
+        assert!(!line.contains("share.version"), "{line}");
+        assert!(!Path::new(&dir.0).join("__cluster_metadata-0").exists());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let dir = Dir::new("d");
+        let base = options(&[&dir], Quorum::Static);
+        let with = |name: &str, level: i16| FormatOptions { features: [(name.to_owned(), level)].into(), ..base.clone() };
+        assert!(run(&with("kraft.version", 1)).unwrap_err().starts_with("Cannot set kraft.version to 1 unless"));
+        assert_eq!(run(&with("group.version", 9)).unwrap_err(), "No feature:group.version with feature level 9");
+        assert!(run(&with("nonsense", 1)).unwrap_err().starts_with("Unsupported feature: nonsense. Supported features are: "));
+        assert!(!Path::new(&dir.0).exists());
+    }
 }

@@ -1,91 +1,26 @@
-//! The thread that does what no request does: heartbeats, timers of groups, loading of coordinators, retention, flushes, checkpoints,
-//! removal of deleted files. It sleeps until the next of these is due or somebody wakes it.
-//! Kafka counterparts: `KafkaScheduler`, `LogManager`'s and `ReplicaManager`'s periodic tasks, `BrokerLifecycleManager`'s queue.
+//! The thread of everything that takes its time: loading of coordinators, retention, flushes, checkpoints, removal of deleted files.
+//! It sleeps until the next of these is due or somebody rings.
+//! Kafka counterparts: `KafkaScheduler` with the periodic tasks of `LogManager` and `ReplicaManager`.
 
+use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
-use crate::lifecycle::{Lifecycle, Standing};
+use crate::guard;
 use crate::log_dirs::LogDirs;
 use base::{Instant, Now, TopicPartition};
 use broker::Broker;
-use parking_lot::{Condvar, Mutex};
 use replica::Partition;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
 use std::time::Duration;
 use storage::Log;
 
-/// Group timers that requests set meanwhile are noticed within this.
-const TICK: Duration = Duration::from_millis(100);
 const FLUSH_CHECK: Duration = Duration::from_secs(1);
 const DELETED_FILES_CHECK: Duration = Duration::from_secs(5);
-
-/// How other threads reach the housekeeping thread.
-#[derive(Default)]
-pub struct Bell {
-    state: Mutex<State>,
-    rung: Condvar,
-    standing: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    rings: bool,
-    leave: bool,
-    stop: bool,
-    standing: Option<Standing>,
-}
-
-impl Bell {
-    /// Makes the thread look whether there is something to do.
-    pub fn ring(&self) {
-        self.state.lock().rings = true;
-        self.rung.notify_one();
-    }
-
-    /// Asks for controlled shutdown and waits until the controller agrees, at most for `limit`.
-    pub fn leave(&self, limit: Duration) -> bool {
-        let mut state = self.state.lock();
-        state.leave = true;
-        state.rings = true;
-        self.rung.notify_one();
-        self.standing.wait_while_for(&mut state, |state| state.standing != Some(Standing::MayStop), limit);
-        state.standing == Some(Standing::MayStop)
-    }
-
-    /// Waits until the broker may lead, at most for `limit`.
-    pub fn wait_active(&self, limit: Duration) -> bool {
-        let mut state = self.state.lock();
-        self.standing.wait_while_for(&mut state, |state| state.standing != Some(Standing::Active), limit);
-        state.standing == Some(Standing::Active)
-    }
-
-    /// Ends the thread.
-    pub fn stop(&self) {
-        let mut state = self.state.lock();
-        state.stop = true;
-        state.rings = true;
-        self.rung.notify_one();
-    }
-
-    fn wait(&self, limit: Duration) {
-        let mut state = self.state.lock();
-        self.rung.wait_while_for(&mut state, |state| !state.rings, limit);
-        state.rings = false;
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.ring();
-    }
-}
 
 pub struct Housekeeping {
     pub broker: Arc<Broker>,
     pub dirs: LogDirs,
-    pub lifecycle: Lifecycle,
     pub bell: Arc<Bell>,
 }
 
@@ -102,8 +37,8 @@ struct Due {
 }
 
 impl Housekeeping {
-    /// Runs until `Bell::stop`; gives the directories back for the last steps of a clean stop, with the broker's epoch.
-    pub fn run(mut self) -> (LogDirs, i64) {
+    /// Runs until the bell says stop; gives the directories back for the last steps of a clean stop.
+    pub fn run(mut self) -> LogDirs {
         let config = self.broker.config();
         let start = clock::now().mono;
         let initial = start + millis(config.log_initial_task_delay_ms);
@@ -118,49 +53,19 @@ impl Housekeeping {
             producers: start + millis(config.producer_id_expiration_check_interval_ms.into()),
         };
         drop(config);
-        let waker = Waker::from(self.bell.clone());
         loop {
             let now = clock::now();
-            let (leave, stop) = {
-                let state = self.bell.state.lock();
-                (state.leave, state.stop)
-            };
-            if stop {
-                return (self.dirs, self.lifecycle.epoch());
-            }
-            let heartbeat = self.beat(now, leave, &waker);
-            let timers = self.timers(now);
-            let chores = self.chores(now, &mut due);
-            let next = heartbeat.min(timers).min(chores);
-            let now = clock::now().mono;
-            if next > now {
-                self.bell.wait(next - now);
+            let next = guard::run("housekeeping", || {
+                if self.broker.has_coordinators_to_load() {
+                    self.broker.load_coordinators(now);
+                }
+                self.chores(now, &mut due)
+            });
+            let next = next.unwrap_or(now.mono + FLUSH_CHECK);
+            if !self.bell.wait(next - clock::now().mono) {
+                return self.dirs;
             }
         }
-    }
-
-    fn beat(&mut self, now: Now, leave: bool, waker: &Waker) -> Instant {
-        if leave && !self.lifecycle.is_stopping() {
-            self.lifecycle.begin_stop();
-        }
-        let next = self.lifecycle.step(now, self.broker.image().provenance.offset, waker);
-        if self.broker.broker_epoch() != self.lifecycle.epoch() {
-            self.broker.set_broker_epoch(self.lifecycle.epoch());
-        }
-        let standing = Some(self.lifecycle.standing());
-        let mut state = self.bell.state.lock();
-        if state.standing != standing {
-            state.standing = standing;
-            self.bell.standing.notify_all();
-        }
-        next
-    }
-
-    fn timers(&self, now: Now) -> Instant {
-        if self.broker.has_coordinators_to_load() {
-            self.broker.load_coordinators(now);
-        }
-        self.broker.tick(now).min(now.mono + TICK)
     }
 
     fn chores(&mut self, now: Now, due: &mut Due) -> Instant {
@@ -191,7 +96,7 @@ impl Housekeeping {
         }
         if due.deleted_dirs <= now.mono {
             let next = self.broker.replicas().remove_deleted_dirs(now).unwrap_or(Instant::FAR_FUTURE);
-            due.deleted_dirs = next.min(now.mono + DELETED_FILES_CHECK).max(now.mono + TICK);
+            due.deleted_dirs = next.min(now.mono + DELETED_FILES_CHECK).max(now.mono + Duration::from_millis(100));
         }
         if due.producers <= now.mono {
             due.producers = now.mono + millis(config.producer_id_expiration_check_interval_ms.into());

@@ -3,9 +3,11 @@
 //! Used by: `cli` (`gregor start`, `gregor server`) and the end-to-end tests. Never does: protocol or log logic.
 //! Kafka counterparts: `KafkaRaftServer`, `SharedServer`, `BrokerServer`, `ControllerServer`.
 
+mod bell;
 mod checkpoint;
 pub mod clock;
 pub mod format;
+mod guard;
 mod health;
 mod housekeeping;
 mod lifecycle;
@@ -24,6 +26,7 @@ mod options;
 mod run;
 mod service;
 mod settings;
+mod timers;
 
 pub use options::{HttpListen, StartError, StartOptions};
 pub use run::{run_properties, start};

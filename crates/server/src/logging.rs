@@ -6,6 +6,8 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, reload};
 
+const METADATA_THREAD: &str = "metadata";
+
 /// Returns how levels are changed later; `None` when a subscriber is there already (tests run several nodes in a process).
 pub fn init() -> Option<LogLevels> {
     let filter = ["GREGOR_LOG", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()));
@@ -34,5 +36,10 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     tracing::error!(message, location, thread = thread.name().unwrap_or("unnamed"), "panic");
     if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
         tracing::error!("{backtrace}");
+    }
+    // Half done, the metadata cannot be trusted; everything is in its log, from which the next start takes it.
+    if thread.name() == Some(METADATA_THREAD) {
+        tracing::error!("the node stops at once, because its metadata thread panicked");
+        std::process::exit(1);
     }
 }

@@ -1,10 +1,11 @@
 //! A running node: how its parts are built, in which order they start, and in which order they stop.
 //! Kafka: `KafkaRaftServer`, `SharedServer`, `BrokerServer.startup` and `shutdown`.
 
+use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
 use crate::health::{Health, Phase};
-use crate::housekeeping::{Bell, Housekeeping, offsets};
+use crate::housekeeping::{Housekeeping, offsets};
 use crate::lifecycle::{Lifecycle, Registration};
 use crate::listeners::{self, Listeners};
 use crate::log_dirs::LogDirs;
@@ -13,6 +14,7 @@ use crate::metadata_thread::{self, MetadataOptions, MetadataThread};
 use crate::metrics::Metrics;
 use crate::service::BrokerService;
 use crate::settings::Settings;
+use crate::timers::Timers;
 use crate::{StartError, load};
 use base::Uuid;
 use base::disk::{Disk, RealDisk};
@@ -48,8 +50,10 @@ pub struct Prepared {
 pub struct Node {
     broker: Arc<Broker>,
     net: Net,
-    bell: Arc<Bell>,
-    housekeeping: JoinHandle<(LogDirs, i64)>,
+    timers: Arc<Timers>,
+    timers_thread: JoinHandle<i64>,
+    housekeeping_bell: Arc<Bell>,
+    housekeeping: JoinHandle<LogDirs>,
     metadata: MetadataThread,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -90,11 +94,11 @@ impl Node {
         }
         broker.apply(opened.initial_update(), clock::now());
         metrics.set_broker(broker.clone());
-        let bell = Arc::new(Bell::default());
+        let housekeeping_bell = Arc::new(Bell::default());
         let follower = Follower {
             inner: BrokerListener { broker: broker.clone(), clock: Arc::new(clock::now) },
             broker: broker.clone(),
-            bell: bell.clone(),
+            bell: housekeeping_bell.clone(),
         };
         let metadata =
             opened.run(Box::new(follower), Box::new(metadata_failed(health.clone()))).map_err(|e| thread_error("metadata", &e))?;
@@ -110,9 +114,12 @@ impl Node {
         };
         let interval = Duration::from_millis(config.broker_heartbeat_interval_ms.max(1) as u64);
         let lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
-        let housekeeping = Housekeeping { broker: broker.clone(), dirs, lifecycle, bell: bell.clone() };
+        let housekeeping = Housekeeping { broker: broker.clone(), dirs, bell: housekeeping_bell.clone() };
         let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
-        if !bell.wait_active(UNFENCE_LIMIT) {
+        let timers = Arc::new(Timers::default());
+        let (shared, timed) = (timers.clone(), broker.clone());
+        let timers_thread = spawn("gregor-timers", move || shared.run(&timed, lifecycle))?;
+        if !timers.wait_active(UNFENCE_LIMIT) {
             return Err(StartError::Metadata(format!(
                 "the controller did not let broker {} start within a minute; see the log",
                 broker.id()
@@ -122,20 +129,22 @@ impl Node {
         let service = Arc::new(BrokerService { broker: broker.clone() });
         let net = listeners::accept(listeners, &config, net_stats, service)?;
         health.enter(Phase::Ready);
-        Ok(Node { broker, net, bell, housekeeping, metadata, health, metrics })
+        Ok(Node { broker, net, timers, timers_thread, housekeeping_bell, housekeeping, metadata, health, metrics })
     }
 
     /// A clean stop, in Kafka's order. After it the next start has nothing to recover.
     pub fn stop(self) -> Result<(), StartError> {
-        let Node { broker, net, bell, housekeeping, metadata, health, metrics } = self;
+        let Node { broker, net, timers, timers_thread, housekeeping_bell, housekeeping, metadata, health, metrics } = self;
         health.enter(Phase::Stopping);
-        if broker.config().controlled_shutdown_enable && !bell.leave(LEAVE_LIMIT) {
+        if broker.config().controlled_shutdown_enable && !timers.leave(LEAVE_LIMIT) {
             tracing::warn!("the controller did not approve the shutdown in time; stopping anyway");
         }
         net.stop(DRAIN_LIMIT);
-        bell.stop();
-        let (mut dirs, broker_epoch) =
-            housekeeping.join().map_err(|_| StartError::Disk("housekeeping had panicked; the next start recovers the logs".into()))?;
+        timers.bell.stop();
+        housekeeping_bell.stop();
+        let panicked = |_| StartError::Disk("a thread of the node had panicked; the next start recovers the logs".into());
+        let broker_epoch = timers_thread.join().map_err(panicked)?;
+        let mut dirs = housekeeping.join().map_err(panicked)?;
         metrics.clear_broker();
         // After this no update reaches the broker, so nobody but this thread uses its logs.
         metadata.stop();
