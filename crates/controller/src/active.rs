@@ -92,6 +92,9 @@ impl Active {
         };
         if let Some(touch) = &touch {
             self.heartbeats.touch(touch.broker, touch.fenced, touch.metadata_offset);
+            if touch.must_shut_down {
+                self.heartbeats.end_session(touch.broker);
+            }
         }
         let Decision { records, atomic, response } = decision;
         let response = match self.append(now, raft, registered_at, &records, atomic)? {

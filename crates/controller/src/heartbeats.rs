@@ -87,6 +87,11 @@ impl Heartbeats {
         self.contacts.insert((id, epoch), now.mono);
     }
 
+    /// A broker that was told to shut down is as good as gone: its successor may register at once.
+    pub fn end_session(&mut self, id: i32) {
+        self.contacts.retain(|(broker, _), _| *broker != id);
+    }
+
     pub fn has_valid_session(&self, id: i32, epoch: i64, now: Now) -> bool {
         self.contacts.get(&(id, epoch)).is_some_and(|at| *at + self.session_timeout >= now.mono)
     }

@@ -20,3 +20,6 @@ pub use seam::{
     ResponseSlot,
 };
 pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;

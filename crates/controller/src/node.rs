@@ -155,14 +155,16 @@ impl Node {
 
     fn start(&mut self, now: Now, effects: &mut Effects) -> Result<(), NodeError> {
         let outcome = self.raft.step(now, raft::Event::Start)?;
-        let delta = Delta::between(&self.published, self.loader.image());
-        self.apply_committed(delta, effects)?;
+        let mut delta = Delta::between(&self.published, self.loader.image());
+        self.load_committed(&mut delta)?;
         if outcome.leader_changed.is_some()
             && let Some(epoch) = self.raft.leader_epoch()
         {
             self.activate(now, epoch)?;
-            self.commit(now, effects)?;
+            self.raft.step(now, raft::Event::Flush)?;
+            self.load_committed(&mut delta)?;
         }
+        self.publish(delta, effects);
         Ok(self.raft.clean(now)?)
     }
 
@@ -230,7 +232,9 @@ impl Node {
 
     fn commit(&mut self, now: Now, effects: &mut Effects) -> Result<(), NodeError> {
         self.raft.step(now, raft::Event::Flush)?;
-        self.apply_committed(Delta::default(), effects)?;
+        let mut delta = Delta::default();
+        self.load_committed(&mut delta)?;
+        self.publish(delta, effects);
         if let (Some(active), Some(high_watermark)) = (&mut self.active, self.raft.high_watermark()) {
             active.release(high_watermark, &mut effects.responses);
         }
@@ -250,8 +254,8 @@ impl Node {
         Ok(())
     }
 
-    /// Applies what was committed since the last time; `delta` is what the first update shows besides.
-    fn apply_committed(&mut self, mut delta: Delta, effects: &mut Effects) -> Result<(), NodeError> {
+    /// Applies what was committed since the last time and adds to `delta` what became visible.
+    fn load_committed(&mut self, delta: &mut Delta) -> Result<(), NodeError> {
         for batch in self.raft.read_committed(self.next_offset)? {
             self.snapshots.new_bytes += batch.size as u64;
             self.next_offset = batch.last_offset + 1;
@@ -271,15 +275,18 @@ impl Node {
                 records.push(record);
             }
             self.loader
-                .apply(batch.base_offset, batch.epoch, batch.timestamp_ms, &records, &mut delta)
+                .apply(batch.base_offset, batch.epoch, batch.timestamp_ms, &records, delta)
                 .map_err(|error| NodeError::Replay { offset: batch.base_offset, error })?;
         }
+        Ok(())
+    }
+
+    fn publish(&mut self, delta: Delta, effects: &mut Effects) {
         if self.published.provenance != self.loader.image().provenance || !delta.is_empty() {
             let image = Arc::new(self.loader.image().clone());
             let old = std::mem::replace(&mut self.published, image.clone());
             effects.updates.push(MetadataUpdate { old, image, delta });
         }
-        Ok(())
     }
 
     /// Never inside a metadata transaction, whose beginning the snapshot would hide from its end.

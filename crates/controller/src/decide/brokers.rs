@@ -206,6 +206,7 @@ pub struct Touch {
     pub fenced: bool,
     pub metadata_offset: i64,
     pub in_controlled_shutdown: bool,
+    pub must_shut_down: bool,
 }
 
 /// `registered_at`: offset of the broker's registration record, which it must have replayed before it is unfenced.
@@ -238,6 +239,7 @@ pub fn heartbeat(ctx: &Context, request: &BrokerHeartbeatRequest, registered_at:
         fenced,
         metadata_offset: request.current_metadata_offset,
         in_controlled_shutdown: next == BrokerControlState::ControlledShutdown,
+        must_shut_down: next == BrokerControlState::ShutdownNow,
     };
     let response = BrokerHeartbeatResponse {
         is_caught_up: caught_up,

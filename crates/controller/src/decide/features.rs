@@ -33,9 +33,13 @@ pub fn update(ctx: &Context, request: &UpdateFeaturesRequest) -> Decided {
     if request.validate_only {
         records.clear();
     }
-    let named = |update: &FeatureUpdateKey| UpdatableFeatureResult { feature: update.feature.clone(), ..Default::default() };
+    let named = |update: &FeatureUpdateKey| UpdatableFeatureResult {
+        feature: update.feature.clone(),
+        error_message: Some(ErrorCode::None.name().to_owned()),
+        ..Default::default()
+    };
     let results = if ctx.request.api_version <= 1 { request.feature_updates.iter().map(named).collect() } else { Vec::new() };
-    Ok(Decision::atomic(records, UpdateFeaturesResponse { results, ..Default::default() }))
+    Ok(Decision::atomic(records, UpdateFeaturesResponse { error_message: None, results, ..Default::default() }))
 }
 
 fn update_one(ctx: &Context, request: &UpdateFeaturesRequest, update: &FeatureUpdateKey) -> Result<Option<Record>, ControllerError> {

@@ -42,6 +42,7 @@ pub fn alter(ctx: &Context, request: &AlterPartitionReassignmentsRequest) -> Dec
     }
     let response = AlterPartitionReassignmentsResponse {
         allow_replication_factor_change: request.allow_replication_factor_change,
+        error_message: None,
         responses,
         ..Default::default()
     };
@@ -142,7 +143,7 @@ pub fn list(ctx: &Context, request: &ListPartitionReassignmentsRequest) -> Decid
             .filter_map(|wanted| ongoing(ctx.head.topics.get(&wanted.name)?, wanted.partition_indexes.iter().copied()))
             .collect(),
     };
-    Ok(Decision::answer(ListPartitionReassignmentsResponse { topics, ..Default::default() }))
+    Ok(Decision::answer(ListPartitionReassignmentsResponse { error_message: None, topics, ..Default::default() }))
 }
 
 fn ongoing(topic: &Topic, partitions: impl Iterator<Item = i32>) -> Option<OngoingTopicReassignment> {

@@ -141,6 +141,7 @@ fn create_one(
         topic_id,
         num_partitions: partitions.len() as i32,
         replication_factor: replication_factor as i16,
+        error_message: None,
         configs: Some(returned_configs(ctx, effective, &creation)),
         ..Default::default()
     };
