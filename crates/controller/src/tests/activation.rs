@@ -90,3 +90,89 @@ fn restarts_register_the_controller_again_and_nothing_else() {
     assert_eq!(sim.node.raft().epoch(), 2);
     sim.check();
 }
+
+/// Takes over a cluster that Kafka stopped cleanly: every partition comes back with its replica in sync.
+#[test]
+fn continues_where_kafka_stopped() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/metadata/kraft0.log");
+    let mut log = MemoryLog::default();
+    for batch in record::batches(&std::fs::read(path).unwrap().into()) {
+        log.append(batch.unwrap().bytes().clone(), Now::default()).unwrap();
+    }
+    let mut sim = Sim::new();
+    sim.node = open(&sim.settings, Box::new(log), 1, sim.now);
+    sim.turn(Event::Start);
+    let before = sim.image();
+    let stopped = before.cluster.broker(1).unwrap().clone();
+    let mut request = sim.registration(1, 77, stopped.epoch);
+    request.log_dirs = stopped.directories.clone();
+    let epoch = sim.get::<BrokerRegistrationResponse>(request).broker_epoch;
+    assert!(epoch > stopped.epoch);
+    sim.heartbeat(1, epoch, false, false);
+    let after = sim.image();
+    for topic in after.topics.iter() {
+        for (id, now) in topic.partitions.iter() {
+            let then = before.topics.partition_by_id(topic.id, *id).unwrap();
+            assert_eq!((now.leader, &now.isr[..], now.elr.len(), now.last_known_elr.len()), (1, &[1][..], 0, 0));
+            assert_eq!((now.leader_epoch, now.partition_epoch), (then.leader_epoch + 1, then.partition_epoch + 1));
+            assert_eq!(now.leader_recovery_state, metadata::image::partition::LeaderRecoveryState::Recovered);
+        }
+    }
+    // Producer ids go on after the last block.
+    let request = AllocateProducerIdsRequest { broker_id: 1, broker_epoch: epoch, ..Default::default() };
+    let block: AllocateProducerIdsResponse = sim.get(request);
+    assert_eq!(Some(block.producer_id_start), before.next_producer_id);
+}
+
+/// What Kafka's controller wrote when its broker came back and when it left, ours decides too, record by record.
+#[test]
+fn decides_as_kafka_did() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/metadata/kraft0.log");
+    let batches = raft::batch::decode_all(&std::fs::read(path).unwrap().into()).unwrap();
+    let mut records = Vec::new();
+    for batch in batches {
+        if let raft::Content::Data(values) = batch.content {
+            records.extend((batch.base_offset..).zip(values.into_iter().map(|v| Record::decode(v).unwrap().0)));
+        }
+    }
+    let settings = settings(&[]);
+    let decide = |from: i64, to: i64, want_shut_down: bool| {
+        let mut head = Image::default();
+        for (_, record) in records.iter().filter(|(offset, _)| *offset < from) {
+            head.replay(record, &mut Default::default()).unwrap();
+        }
+        let now = Now::default();
+        let heartbeats = crate::heartbeats::Heartbeats::new(&head, Duration::from_secs(9), Some(1), now);
+        let context = RequestContext::default();
+        let ctx = crate::decide::Context {
+            head: &head,
+            heartbeats: &heartbeats,
+            settings: &settings,
+            request: &context,
+            now,
+            next_offset: from,
+            kraft_version: 0,
+        };
+        let request = BrokerHeartbeatRequest {
+            broker_id: 1,
+            broker_epoch: head.cluster.broker(1).unwrap().epoch,
+            current_metadata_offset: from - 1,
+            want_shut_down,
+            cordoned_log_dirs: Some(Vec::new()),
+            ..Default::default()
+        };
+        let (decision, _) = crate::decide::brokers::heartbeat(&ctx, &request, request.broker_epoch).unwrap();
+        let json = |record: &Record| record.to_json(record.version_for(head.metadata_version()));
+        let mut ours: Vec<String> = decision.records.iter().map(json).collect();
+        let theirs = records.iter().filter(|(offset, record)| (from..=to).contains(offset) && !matches!(record, Record::NoOp(_)));
+        let mut theirs: Vec<String> = theirs.map(|(_, record)| json(record)).collect();
+        assert_eq!(ours.first(), theirs.first(), "the change of the registration comes first");
+        ours.sort();
+        theirs.sort();
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.len(), 153);
+    };
+    decide(970, 1123, false);
+    decide(802, 954, true);
+    decide(1171, 1323, true);
+}
