@@ -42,9 +42,10 @@ public final class Contents {
                     Check.check("records of " + tp, () -> records(tp, "read_uncommitted"));
                     Check.check("offsets of " + tp, () -> {
                         List<String> out = new ArrayList<>();
+                        // Leader epochs grow with every start, so they are left out.
                         for (OffsetSpec s : List.of(OffsetSpec.earliest(), OffsetSpec.latest(), OffsetSpec.maxTimestamp())) {
                             var i = admin.listOffsets(Map.of(tp, s)).all().get().get(tp);
-                            out.add(i.offset() + "@" + i.timestamp() + " epoch " + i.leaderEpoch());
+                            out.add(i.offset() + "@" + i.timestamp());
                         }
                         return out;
                     });

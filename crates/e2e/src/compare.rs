@@ -9,6 +9,8 @@ pub fn known_deviations(text: &str) -> BTreeMap<String, String> {
     entries.map(|l| l.split_once(": ").unwrap_or_else(|| panic!("no reason given in '{l}'"))).map(|(n, w)| (n.into(), w.into())).collect()
 }
 
+const DAY: u64 = 86_400_000;
+
 /// Milliseconds since 1970 within a day of now become `NOW`.
 pub fn without_clock(text: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
@@ -16,7 +18,9 @@ pub fn without_clock(text: &str) -> String {
     for run in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
         let digits = run.trim_end_matches(|c: char| !c.is_ascii_digit());
         match digits.parse::<u64>() {
-            Ok(t) if digits.len() == 13 && t.abs_diff(now) < 86_400_000 => out.push_str(&run.replace(digits, "NOW")),
+            Ok(t) if t.abs_diff(now) < DAY => out.push_str(&run.replace(digits, "NOW")),
+            // A bound that is now minus the greatest number there is.
+            Ok(t) if t.abs_diff(i64::MAX as u64 - now) < DAY => out.push_str(&run.replace(digits, "MAX-NOW")),
             _ => out.push_str(run),
         }
     }

@@ -55,9 +55,9 @@ impl Node {
         node
     }
 
-    /// Writes server.properties only. With E2E_SELF_CHECK set, Apache Kafka plays Gregor's part too: then the tests themselves are on trial.
+    /// Writes server.properties only.
     pub fn prepare(kind: Kind, dir: &Path, extra: &[&str]) -> Self {
-        let kind = if std::env::var_os("E2E_SELF_CHECK").is_some() { Kind::Apache } else { kind };
+        let kind = if repo::self_check() { Kind::Apache } else { kind };
         std::fs::create_dir_all(dir).expect("directory of a node");
         let port = repo::free_port();
         let controller = port + 1;
@@ -106,8 +106,8 @@ impl Node {
 
     /// Starts on the directory as it is and waits until requests are answered.
     pub fn start_again(&mut self) {
-        let log = self.log_file();
-        let mut running = Running::spawn(&mut self.command(), &log, &log);
+        self.spawn();
+        let mut running = self.running.take().expect("just spawned");
         wait::until(&format!("{:?} answers on port {}", self.kind, self.port), || {
             if let Some(status) = running.ended() {
                 panic!("{:?} ended at its start with {status}:\n{}", self.kind, tail(&running.stdout()));
@@ -115,6 +115,12 @@ impl Node {
             raw::answers(self.port).then_some(())
         });
         self.running = Some(running);
+    }
+
+    /// Starts without waiting for anything.
+    pub fn spawn(&mut self) {
+        let log = self.log_file();
+        self.running = Some(Running::spawn(&mut self.command(), &log, &log));
     }
 
     /// Starts a node that is supposed to refuse, and gives what it said.

@@ -10,13 +10,24 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
+/// With E2E_SELF_CHECK set, Apache Kafka plays Gregor's part too: then the tests themselves are on trial.
+pub fn self_check() -> bool {
+    std::env::var_os("E2E_SELF_CHECK").is_some()
+}
+
 pub fn apache_launcher() -> PathBuf {
     root().join("peers/apache-kafka")
 }
 
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says which `gregor` is meant, before the first use of [`gregor`].
+pub fn use_gregor(path: PathBuf) {
+    BINARY.set(path).expect("gregor was not used yet");
+}
+
 /// `$GREGOR_BIN`, else the binary beside this test's own, built now when it is absent.
 pub fn gregor() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("GREGOR_BIN") {
             return path.into();

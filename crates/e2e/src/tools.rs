@@ -17,8 +17,8 @@ impl Tools {
     /// `tool` by its Kafka name, e.g. `kafka-topics`.
     pub fn command(self, tool: &str, args: &[&str]) -> Command {
         let mut command = match self {
-            Tools::Gregor => Command::new(repo::gregor()),
-            Tools::Apache => Command::new(repo::apache_launcher()),
+            Tools::Gregor if !repo::self_check() => Command::new(repo::gregor()),
+            _ => Command::new(repo::apache_launcher()),
         };
         command.arg(tool).args(args);
         command

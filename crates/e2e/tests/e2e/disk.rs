@@ -70,10 +70,12 @@ fn dump_everything(data: &Path) {
         let complaints: Vec<&str> = text
             .lines()
             .filter(|l| {
-                ["isvalid: false", "Exception", "Mismatches", "mismatch", "out of order", "Non-consecutive", "Could not", "Unable", "corrupt", "failed"]
+                ["isvalid: false", "Exception", "Mismatches", "mismatch", "out of order", "is followed by", "Could not", "Unable", "corrupt", "failed"]
                     .iter()
                     .any(|c| l.contains(c))
             })
+            // The tool itself says this of every compressed segment that does not begin at 0.
+            .filter(|l| !l.trim().starts_with("-1 is followed by"))
             .collect();
         assert!(complaints.is_empty(), "kafka-dump-log {decoder}:\n{}", complaints.join("\n"));
         assert!(text.contains("Dumping"), "{text}");

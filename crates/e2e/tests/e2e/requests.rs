@@ -59,7 +59,7 @@ impl Asker<'_> {
     }
 
     fn line(&mut self, name: &str, answer: &str) {
-        let _ = writeln!(self.out, "{name}: {}", answer.replace(", unknown_tags: UnknownTags([])", "").replace('\n', " "));
+        let _ = writeln!(self.out, "{name}: {}", answer.replace(", unknown_tags: UnknownTags(None)", "").replace('\n', " "));
         self.node.assert_serves();
     }
 }

@@ -1,0 +1,68 @@
+//! `cargo xtask bench`: Apache Kafka 4.3.1, then Gregor, on the same client work, in one go; prints medians, ranges and ratios.
+//!
+//! The clients are Apache's own perf tools on both sides. CPU is what the broker process used (user and system, /proc/PID/stat), not the clients.
+
+mod measure;
+mod table;
+mod work;
+
+use e2e::{Kind, repo};
+use std::process::Command;
+
+/// How much work; `--quick` is for trying the benchmark, not for its figures.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub runs: usize,
+    /// Records of 1 KiB for one produce run and one consume run.
+    pub records: u64,
+    /// Seconds of the latency run, and its rate.
+    pub latency_seconds: u64,
+    pub latency_rate: u64,
+    pub partitions: &'static [usize],
+    pub restarts: usize,
+}
+
+pub fn main(args: &[String]) -> Result<(), String> {
+    let mut plan = Plan { runs: 3, records: 700_000, latency_seconds: 15, latency_rate: 2000, partitions: &[1000, 4000], restarts: 1 };
+    let mut only = None;
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--quick" => plan = Plan { runs: 1, records: 100_000, latency_seconds: 5, partitions: &[1000], ..plan },
+            "--runs" => plan.runs = rest.next().and_then(|n| n.parse().ok()).ok_or("--runs needs a number")?,
+            "--only" => only = rest.next().map(String::as_str),
+            other => return Err(format!("'{other}' is not known: bench [--quick] [--runs N] [--only apache|gregor]")),
+        }
+    }
+    build_release()?;
+    let kinds: &[Kind] = match only {
+        None => &[Kind::Apache, Kind::Gregor],
+        Some("apache") => &[Kind::Apache],
+        Some("gregor") => &[Kind::Gregor],
+        Some(other) => return Err(format!("--only {other}: apache or gregor")),
+    };
+    let results: Vec<_> = kinds.iter().map(|kind| (*kind, work::measure(*kind, plan))).collect();
+    let text = table::markdown(&results, plan);
+    println!("\n{text}");
+    let file = repo::root().join("target/bench.md");
+    std::fs::write(&file, &text).map_err(|e| format!("{}: {e}", file.display()))?;
+    println!("also in target/bench.md");
+    Ok(())
+}
+
+/// Figures of a debug build mean nothing.
+fn build_release() -> Result<(), String> {
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--package", "cli"])
+        .current_dir(repo::root())
+        .status()
+        .map_err(|e| format!("cargo: {e}"))?;
+    if !status.success() {
+        return Err("building gregor failed".into());
+    }
+    if std::env::var_os("GREGOR_BIN").is_none() {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repo::root().join("target"), Into::into);
+        repo::use_gregor(target.join("release/gregor"));
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! `cargo xtask test`: every check of this repository in one go. What client tests need is installed through the ordinary package clients:
+//! Java jars by mvn, PyPI packages by pip into a directory of its own, kcat by apt-get where this user may.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use e2e::{clients, repo};
+
+const CONFLUENT_KAFKA: &str = "confluent-kafka==2.16.1";
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    /// Steps in order: name, seconds, whether it went well.
+    steps: Vec<(String, f64, bool)>,
+}
+
+impl Tally {
+    /// Runs one step. A step without cargo's `test result:` lines counts as one test.
+    fn step(&mut self, name: &str, run: impl FnOnce(&mut Counts) -> Result<(), String>) {
+        println!("\n== {name}");
+        let begin = Instant::now();
+        let mut counts = Counts::default();
+        let outcome = run(&mut counts);
+        let seconds = begin.elapsed().as_secs_f64();
+        if let Err(message) = &outcome {
+            println!("== {name} FAILED after {seconds:.0} s: {message}");
+        } else {
+            println!("== {name}: done in {seconds:.0} s");
+        }
+        if counts.passed + counts.failed == 0 {
+            if outcome.is_ok() { counts.passed = 1 } else { counts.failed = 1 }
+        } else if outcome.is_err() && counts.failed == 0 {
+            counts.failed = 1; // it did not even compile, or died
+        }
+        self.passed += counts.passed;
+        self.failed += counts.failed;
+        self.steps.push((name.to_owned(), seconds, outcome.is_ok()));
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+}
+
+impl Counts {
+    /// Reads `test result: ok. 12 passed; 0 failed; ...`.
+    fn read(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        let number_before = |word: &str| {
+            let (before, _) = rest.split_once(word)?;
+            before.split_whitespace().last()?.parse::<usize>().ok()
+        };
+        self.passed += number_before(" passed").unwrap_or(0);
+        self.failed += number_before(" failed").unwrap_or(0);
+    }
+}
+
+pub fn main(args: &[String]) -> Result<(), String> {
+    if let Some(unknown) = args.iter().find(|a| !["--skip-lints", "--skip-e2e"].contains(&a.as_str())) {
+        return Err(format!("'{unknown}' is neither --skip-lints nor --skip-e2e"));
+    }
+    let skip = |what: &str| args.iter().any(|a| a == what);
+    let begin = Instant::now();
+    let mut tally = Tally::default();
+    if !skip("--skip-lints") {
+        lints(&mut tally);
+    }
+    tally.step("build gregor", |c| run(cargo(&["build", "--package", "cli"]), c));
+    tally.step("unit and scenario tests", |c| {
+        run(cargo(&["test", "--workspace", "--exclude", "e2e", "--exclude", "fuzz-targets", "--no-fail-fast"]), c)
+    });
+    tally.step("fuzz targets, a short run", |c| run(cargo(&["test", "--package", "fuzz-targets"]), c));
+    if !skip("--skip-e2e") {
+        tally.step("install Apache Kafka's jars (mvn)", |c| run(launcher(&["install"]), c));
+        tally.step("install confluent-kafka (pip)", python);
+        tally.step("install kcat (apt-get)", kcat);
+        tally.step("wire notation against the schemas in the jars", |_| {
+            let jars = clients::class_path().trim_end_matches("/*").to_owned();
+            crate::schema::main(&["check".to_owned(), jars])
+        });
+        tally.step("end-to-end tests", |c| run(cargo(&["test", "--package", "e2e", "--no-fail-fast", "--", "--test-threads", "2"]), c));
+    }
+    println!("\n== {:.1} minutes in all", begin.elapsed().as_secs_f64() / 60.0);
+    for (name, seconds, ok) in &tally.steps {
+        println!("{seconds:7.0} s  {}  {name}", if *ok { "ok    " } else { "FAILED" });
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { Ok(()) } else { Err(format!("{} failed", tally.failed)) }
+}
+
+fn lints(tally: &mut Tally) {
+    if has("cargo", &["fmt", "--version"]) {
+        tally.step("format (rustfmt)", |c| run(cargo(&["fmt", "--all", "--check"]), c));
+    } else {
+        println!("\n== format: left out, this toolchain has no rustfmt (rustup component add rustfmt)");
+    }
+    if has("cargo", &["clippy", "--version"]) {
+        tally.step("lints (clippy)", |c| run(cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]), c));
+    } else {
+        println!("\n== lints: left out, this toolchain has no clippy (rustup component add clippy)");
+    }
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(repo::root());
+    // This program was itself started by cargo, whose settings for its own package are not meant for others.
+    for (key, _) in std::env::vars_os() {
+        if key.to_str().is_some_and(|k| k.starts_with("CARGO_PKG_") || k == "CARGO_MANIFEST_DIR" || k == "CARGO_MANIFEST_PATH") {
+            command.env_remove(key);
+        }
+    }
+    command
+}
+
+fn launcher(args: &[&str]) -> Command {
+    let mut command = Command::new(repo::apache_launcher());
+    command.args(args);
+    command
+}
+
+fn has(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// Runs a command, passes on what it prints and counts its tests.
+fn run(mut command: Command, counts: &mut Counts) -> Result<(), String> {
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+    let stdout = child.stdout.take().expect("piped");
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        println!("{line}");
+        counts.read(&line);
+    }
+    let status = child.wait().map_err(|e| e.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", command.get_program().display())) }
+}
+
+/// Python packages live in a virtual environment in the cache, nowhere else.
+fn python(counts: &mut Counts) -> Result<(), String> {
+    let home = clients::cache().join("python");
+    let done = home.join(format!(".{CONFLUENT_KAFKA}"));
+    if done.exists() {
+        return Ok(());
+    }
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&home);
+    run(venv, counts)?;
+    let mut pip = Command::new(home.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", CONFLUENT_KAFKA]);
+    run(pip, counts)?;
+    std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))
+}
+
+fn kcat(counts: &mut Counts) -> Result<(), String> {
+    if has("kcat", &["-V"]) {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        return Err("kcat is missing; install it with this machine's package manager".into());
+    }
+    let apt = |args: &[&str]| {
+        // Without being root, sudo may still be allowed without a password.
+        let mut command = if has("test", &["-w", "/var/lib/dpkg"]) { Command::new("apt-get") } else { Command::new("sudo") };
+        if command.get_program() == "sudo" {
+            command.args(["-n", "apt-get"]);
+        }
+        command.args(["--quiet", "--yes"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let _ = run(apt(&["update"]), counts); // without it the install may still succeed
+    run(apt(&["install", "kcat"]), counts).map_err(|e| format!("{e}; install kcat with this machine's package manager"))
+}
