@@ -8,6 +8,8 @@ pub enum Failure {
     Usage { message: String, help: String },
     /// What went wrong, for stderr. Exit code 1.
     Message(String),
+    /// A broker's refusal, for tools that print it differently. Exit code 1.
+    Refused(String),
     /// Everything is said already.
     Status(i32),
 }
@@ -20,7 +22,7 @@ impl Failure {
     /// Prints what there is to say, and gives the exit code.
     pub fn report(self) -> i32 {
         match self {
-            Failure::Options(message) | Failure::Message(message) => {
+            Failure::Options(message) | Failure::Message(message) | Failure::Refused(message) => {
                 crate::out::complain!("{message}");
                 1
             }

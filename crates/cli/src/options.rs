@@ -141,7 +141,7 @@ impl Parser {
 
     /// Parses and leaves help and version to the caller.
     pub fn parse_quietly(self, args: &[String]) -> Result<Options, Failure> {
-        let mut options = Options { present: BTreeSet::new(), values: BTreeMap::new(), free: Vec::new(), parser: self };
+        let mut options = Options { present: BTreeSet::new(), order: Vec::new(), values: BTreeMap::new(), free: Vec::new(), parser: self };
         let mut rest = args.iter().peekable();
         let mut ended = false;
         while let Some(word) = rest.next() {
@@ -176,6 +176,7 @@ impl Parser {
                 (Takes::Optional, None) => rest.next_if(|next| !next.starts_with('-') || *next == "-").cloned(),
             };
             options.present.insert(index);
+            options.order.push(index);
             if let Some(value) = value {
                 options.values.entry(index).or_default().push(value);
             }
@@ -204,6 +205,8 @@ impl Parser {
 pub struct Options {
     parser: Parser,
     present: BTreeSet<usize>,
+    /// Every option as it came.
+    order: Vec<usize>,
     values: BTreeMap<usize, Vec<String>>,
     pub free: Vec<String>,
 }
@@ -248,6 +251,12 @@ impl Options {
             Some(values) => values.iter().map(String::as_str).collect(),
             None => self.parser.opts[index].default.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// Which of these options came, in the order in which they came.
+    pub fn in_order(&self, names: &[&'static str]) -> Vec<&'static str> {
+        let name_of = |index: &usize| names.iter().copied().find(|name| self.index(name) == *index);
+        self.order.iter().filter_map(name_of).collect()
     }
 
     /// As `value`, converted; the error is joptsimple's.

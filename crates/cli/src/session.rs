@@ -51,6 +51,11 @@ pub async fn describe_configs(
     found.into_iter().map(|(resource, entries)| Ok((resource.name, entries?))).collect()
 }
 
+/// A Java regular expression that a whole topic name has to match (`Pattern.matcher(topic).matches()`).
+pub fn topic_pattern(text: &str) -> Result<Regex, Failure> {
+    Regex::new(&format!("^(?:{text})$")).map_err(|error| Failure::new(format!("{text} is an invalid regex: {error}")))
+}
+
 /// `TopicFilter.IncludeList`: a Java regular expression that has to match the whole name; commas separate alternatives.
 pub struct IncludeList {
     pattern: Regex,

@@ -9,9 +9,16 @@ pub struct Tool {
     pub run: fn(&[String]) -> Result<(), Failure>,
 }
 
+mod cluster;
+mod configs;
+mod console_consumer;
 mod console_producer;
 mod consumer_groups;
+mod consumer_perf;
+mod delete_records;
 mod dump_log;
+mod get_offsets;
+mod groups;
 mod producer_perf;
 mod storage;
 mod topics;
@@ -19,8 +26,15 @@ mod topics;
 pub const TOOLS: &[Tool] = &[
     Tool { name: "topics", about: "create, list, describe, alter and delete topics", run: topics::run },
     Tool { name: "console-producer", about: "send the lines of standard input", run: console_producer::run },
+    Tool { name: "console-consumer", about: "print the records of topics", run: console_consumer::run },
     Tool { name: "consumer-groups", about: "list and describe consumer groups, move or delete their offsets", run: consumer_groups::run },
+    Tool { name: "configs", about: "show and change configs and quotas", run: configs::run },
+    Tool { name: "get-offsets", about: "print offsets of partitions", run: get_offsets::run },
+    Tool { name: "groups", about: "list groups of every type", run: groups::run },
+    Tool { name: "delete-records", about: "delete records before an offset", run: delete_records::run },
+    Tool { name: "cluster", about: "the id of a cluster, its brokers and controllers", run: cluster::run },
     Tool { name: "producer-perf-test", about: "measure how fast records can be produced", run: producer_perf::run },
+    Tool { name: "consumer-perf-test", about: "measure how fast records can be consumed", run: consumer_perf::run },
     Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },
     Tool { name: "storage", about: "format data directories, or look at them", run: storage::run },
 ];

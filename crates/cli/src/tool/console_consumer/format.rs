@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use record::{Headers, TimestampType};
+use client::consumer::{RecordHeader, TimestampType};
 
 use crate::coordinator_record::{self, Family, Unreadable};
 use crate::out::complain;
@@ -18,7 +18,7 @@ pub struct Shown<'a> {
     pub timestamp_type: Option<TimestampType>,
     pub key: Option<&'a Bytes>,
     pub value: Option<&'a Bytes>,
-    pub headers: &'a Headers,
+    pub headers: &'a [RecordHeader],
 }
 
 pub enum Formatter {
@@ -252,7 +252,7 @@ impl Columns {
                 if i > 0 {
                     out.extend_from_slice(&self.headers_separator);
                 }
-                out.extend_from_slice(header.key_str().as_bytes());
+                out.extend_from_slice(header.key.as_bytes());
                 out.push(b':');
                 self.headers_deserializer.write(header.value.as_deref().unwrap_or(&self.null_literal), out)?;
             }
@@ -285,7 +285,7 @@ mod tests {
             timestamp_type: Some(TimestampType::CreateTime),
             key: key.as_ref(),
             value: value.as_ref(),
-            headers: &Headers::default(),
+            headers: &[],
         };
         let mut out = Vec::new();
         formatter.write(&shown, &mut out).unwrap();

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use client::{Config, Consumer, ConsumerRecord, TopicPartition};
 
+use regex::Regex;
+
 use crate::args::key_values;
 use crate::failure::Failure;
 use crate::options::{Kind, Options, Parser};
@@ -61,7 +63,7 @@ struct Wanted {
 
 enum Source {
     Topic(String),
-    Pattern(String),
+    Pattern(Regex),
     Partition(TopicPartition, Start),
 }
 
@@ -121,7 +123,7 @@ fn read(options: &Options) -> Result<Wanted, Failure> {
     let source = match partition {
         Some(partition) => Source::Partition(TopicPartition::new(text("topic")?, partition), start),
         None if options.has("topic") => Source::Topic(text("topic")?),
-        None => Source::Pattern(text("include")?),
+        None => Source::Pattern(session::topic_pattern(&text("include")?)?),
     };
     if partition.is_none() && config.get("group.protocol").is_none_or(|protocol| protocol.eq_ignore_ascii_case("classic")) {
         complain!(
@@ -236,13 +238,13 @@ enum End {
 }
 
 async fn consume(wanted: Wanted) -> Result<(), Failure> {
-    let mut consumer = Consumer::connect(wanted.config.clone()).await?;
+    let mut consumer = Consumer::new(wanted.config.clone())?;
     let mut count = 0u64;
     let end = tokio::select! {
         end = read_records(&mut consumer, &wanted, &mut count) => end,
         signal = signalled() => End::Signal(signal),
     };
-    let closed = consumer.close().await;
+    let closed = consumer.close(Duration::from_secs(30)).await;
     complain!("Processed a total of {count} messages");
     match end {
         End::Done => Ok(closed?),
@@ -304,7 +306,7 @@ async fn read_records(consumer: &mut Consumer, wanted: &Wanted, count: &mut u64)
             return stdout_gone();
         }
         for ((topic, partition), offset) in unread {
-            let _ = consumer.seek(TopicPartition::new(topic, partition), offset);
+            let _ = consumer.seek(&TopicPartition::new(topic, partition), offset);
         }
         if any {
             last = Instant::now();
@@ -341,14 +343,17 @@ fn stdout_gone() -> End {
 
 async fn begin(consumer: &mut Consumer, source: &Source) -> Result<(), client::Error> {
     match source {
-        Source::Topic(topic) => consumer.subscribe(vec![topic.clone()]),
-        Source::Pattern(pattern) => consumer.subscribe_pattern(pattern),
+        Source::Topic(topic) => consumer.subscribe([topic.clone()]),
+        Source::Pattern(pattern) => {
+            let pattern = pattern.clone();
+            consumer.subscribe_matching(move |topic| pattern.is_match(topic))
+        }
         Source::Partition(partition, start) => {
             consumer.assign(vec![partition.clone()])?;
             match start {
-                Start::Earliest => consumer.seek_to_beginning(&[partition.clone()]),
-                Start::Latest => consumer.seek_to_end(&[partition.clone()]),
-                Start::Offset(offset) => consumer.seek(partition.clone(), *offset),
+                Start::Earliest => consumer.seek_to_beginning(std::slice::from_ref(partition)),
+                Start::Latest => consumer.seek_to_end(std::slice::from_ref(partition)),
+                Start::Offset(offset) => consumer.seek(partition, *offset),
             }
         }
     }

@@ -95,11 +95,10 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         };
         match done.await {
             // Kafka prints this kind of error and ends well.
-            Err(Failure::Message(text)) => {
+            Err(Failure::Message(text) | Failure::Options(text)) => {
                 print_error(&format!("Executing consumer group command failed due to {text}"));
                 Ok(())
             }
-            Err(Failure::Options(text)) => Err(options.usage(text)),
             other => other,
         }
     })
@@ -181,7 +180,7 @@ fn check(options: &Options) -> Result<(), Failure> {
     options.check_invalid("topic", &["list", "describe"])
 }
 
-fn capitalized(word: &str) -> String {
+pub fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
@@ -276,14 +275,14 @@ async fn delete(admin: &Admin, options: &Options) -> Result<(), Failure> {
 }
 
 /// `topic:0,1` as partitions.
-fn parse_partitions(word: &str) -> Result<Vec<TopicPartition>, Failure> {
+fn parse_partitions(options: &Options, word: &str) -> Result<Vec<TopicPartition>, Failure> {
     let pieces = crate::args::java_split(word, ':');
     let [topic, partitions] = pieces[..] else {
-        return Err(Failure::Options(format!("Invalid topic arg '{word}', expected topic name and partitions")));
+        return Err(options.usage(format!("Invalid topic arg '{word}', expected topic name and partitions")));
     };
     let parse = |partition: &str| match partition.parse() {
         Ok(number) => Ok(TopicPartition::new(topic, number)),
-        Err(_) => Err(Failure::Options(format!("Invalid partition '{partition}' specified in topic arg '{word}''"))),
+        Err(_) => Err(options.usage(format!("Invalid partition '{partition}' specified in topic arg '{word}''"))),
     };
     crate::args::java_split(partitions, ',').into_iter().map(parse).collect()
 }
@@ -295,7 +294,7 @@ async fn delete_offsets(admin: &Admin, options: &Options) -> Result<(), Failure>
     let mut topics = Vec::new();
     for word in options.values("topic") {
         match word.contains(':') {
-            true => partitions.extend(parse_partitions(word)?),
+            true => partitions.extend(parse_partitions(options, word)?),
             false => topics.push(word.to_owned()),
         }
     }

@@ -90,7 +90,7 @@ async fn scope(admin: &Admin, options: &Options, group: &str) -> Result<Vec<Topi
     let (mut partitions, mut topics) = (Vec::new(), Vec::new());
     for word in options.values("topic") {
         match word.contains(':') {
-            true => partitions.extend(parse_partitions(word)?),
+            true => partitions.extend(parse_partitions(options, word)?),
             false => topics.push(word.to_owned()),
         }
     }
@@ -144,7 +144,7 @@ async fn new_offsets(admin: &Admin, options: &Options, group: &str, partitions: 
             Some(current) => Ok((partition, current.offset.saturating_add(shift))),
             None => {
                 let text = format!("Cannot shift offset for partition {partition} since there is no current committed offset");
-                Err(Failure::Options(text))
+                Err(options.usage(text))
             }
         };
         return in_range(admin, partitions.into_iter().map(shifted).collect::<Result<_, _>>()?).await;
@@ -184,6 +184,7 @@ async fn listed(admin: &Admin, partitions: &[TopicPartition], spec: OffsetSpec) 
 /// Where a timestamp is behind the last record, the end of the log.
 async fn at_time(admin: &Admin, partitions: &[TopicPartition], timestamp: i64) -> Result<Plan, Failure> {
     let found = listed(admin, partitions, OffsetSpec::Timestamp(timestamp)).await?;
+    let found = hash_map_order(found, 16, |(partition, _)| partition_hash(&partition.topic, partition.partition));
     let (mut plan, empty): (Plan, Plan) = found.into_iter().partition(|(_, offset)| *offset != -1);
     for (partition, _) in &empty {
         say!("\nWarn: Partition {} from topic {} is empty. Falling back to latest known offset.", partition.partition, partition.topic);

@@ -1,0 +1,77 @@
+//! `kafka-delete-records`: deletes what lies before given offsets. Kafka counterpart: DeleteRecordsCommand.
+
+use base::TopicPartition;
+use client::Admin;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::java::{exception_text, hash_map_order, partition_hash};
+use crate::options::Parser;
+use crate::out::say;
+use crate::session;
+
+pub fn run(args: &[String]) -> Result<(), Failure> {
+    let parser = Parser::new("This tool helps to delete records of the given partitions down to the specified offset.")
+        .text("bootstrap-server", "server(s) to use for bootstrapping", "REQUIRED: The servers to connect to.")
+        .text("offset-json-file", "Offset json file path", "REQUIRED: A JSON file, {\"partitions\": [{\"topic\": \"foo\", \"partition\": 1, \"offset\": 1}], \"version\": 1}; offset -1 means all.")
+        .text("command-config", "command config property file path", "Property file with client configs.");
+    let options = parser.parse(args)?;
+    options.check_required(&["bootstrap-server", "offset-json-file"])?;
+    let file = options.value("offset-json-file")?.unwrap_or_default();
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+    let before = read_offsets(&text).map_err(Failure::new)?;
+    let config = session::config(&options)?;
+    session::block_on(async {
+        let admin = Admin::new(config)?;
+        say!("Executing records delete operation");
+        let results = admin.delete_records(before).await?;
+        say!("Records delete operation completed:");
+        for (partition, result) in hash_map_order(results, 16, |(p, _)| partition_hash(&p.topic, p.partition)) {
+            match result {
+                Ok(low_watermark) => say!("partition: {partition}\tlow_watermark: {low_watermark}"),
+                Err(error) => say!("partition: {partition}\terror: {}", exception_text(&error)),
+            }
+        }
+        Ok(())
+    })
+}
+
+fn read_offsets(text: &str) -> Result<Vec<(TopicPartition, i64)>, String> {
+    let json: Value = serde_json::from_str(text).map_err(|_| "The input string is not a valid JSON".to_owned())?;
+    match json.get("version").map(Value::as_i64) {
+        None | Some(Some(1)) => {}
+        Some(version) => return Err(format!("Not supported version field value {}", version.unwrap_or(0))),
+    }
+    let partitions = json.get("partitions").and_then(Value::as_array).ok_or("Missing partitions field")?;
+    let mut found: Vec<(TopicPartition, i64)> = Vec::new();
+    let mut twice = Vec::new();
+    for entry in partitions {
+        let number = |name: &str| entry.get(name).and_then(Value::as_i64).ok_or(format!("No such field exists: `{name}`"));
+        let topic = entry.get("topic").and_then(Value::as_str).ok_or("No such field exists: `topic`")?;
+        let partition = i32::try_from(number("partition")?).map_err(|_| "partition: not a number of a partition".to_owned())?;
+        let partition = TopicPartition::new(topic, partition);
+        if found.iter().any(|(known, _)| *known == partition) && !twice.contains(&partition.to_string()) {
+            twice.push(partition.to_string());
+        }
+        found.push((partition, number("offset")?));
+    }
+    match twice.is_empty() {
+        true => Ok(found),
+        false => Err(format!("Offset json file contains duplicate topic partitions: {}", twice.join(","))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_from_json() {
+        let one = r#"{"partitions": [{"topic": "t", "partition": 1, "offset": 7}], "version": 1}"#;
+        assert_eq!(read_offsets(one), Ok(vec![(TopicPartition::new("t", 1), 7)]));
+        let twice = r#"{"partitions": [{"topic": "t", "partition": 1, "offset": 7}, {"topic": "t", "partition": 1, "offset": 8}]}"#;
+        assert_eq!(read_offsets(twice), Err("Offset json file contains duplicate topic partitions: t-1".into()));
+        assert_eq!(read_offsets("nope"), Err("The input string is not a valid JSON".into()));
+        assert!(read_offsets(r#"{"version": 2, "partitions": []}"#).is_err());
+    }
+}
