@@ -102,7 +102,7 @@ impl Shard {
                 }
             }
         }
-        self.timers.schedule(Timer::Expiration, now.mono, self.config.offsets_retention_check_interval_ms, Due::Expiration);
+        self.schedule_expiration(now);
         out
     }
 
@@ -250,9 +250,13 @@ impl Shard {
         }
     }
 
+    fn schedule_expiration(&mut self, now: Now) {
+        self.timers.schedule(Timer::Expiration, now.mono, self.config.offsets_retention_check_interval_ms.max(1), Due::Expiration);
+    }
+
     /// Writes tombstones for expired offsets, and for empty groups that hold none.
     fn expire(&mut self, now: Now, out: &mut Output) {
-        self.timers.schedule(Timer::Expiration, now.mono, self.config.offsets_retention_check_interval_ms, Due::Expiration);
+        self.schedule_expiration(now);
         let retention_ms = self.config.offsets_retention_ms();
         let mut tombstones = Vec::new();
         for (id, group) in &self.groups {

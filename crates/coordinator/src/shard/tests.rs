@@ -415,3 +415,68 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(run(seed).0.h.log.entries, run(seed).0.h.log.entries);
     }
 }
+
+/// Requests that no sane client sends, in any order: nothing panics, everything is answered, the groups stay consistent.
+#[test]
+fn any_request_in_any_state() {
+    for seed in 0..300 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let config = GroupConfig { group_max_size: rng.i32(0..5), group_min_session_timeout_ms: -1, ..Default::default() };
+        let mut h = Harness::with(config, seed);
+        let mut ids = vec![String::new(), "ghost".to_owned()];
+        let mut parked: Vec<Token> = Vec::new();
+        for _ in 0..120 {
+            h.log.fail = Some(ErrorCode::NotEnoughReplicas).filter(|_| rng.u8(..12) == 0);
+            h.log.held = rng.u8(..6) == 0;
+            let group = GROUPS[rng.usize(..2)];
+            let member = ids[rng.usize(..ids.len())].clone();
+            let instance = (rng.u8(..3) == 0).then(|| format!("i{}", rng.u8(..2)));
+            let generation = rng.i32(-2..6);
+            match rng.u8(..8) {
+                0..=2 => {
+                    let protocols: &[&[&str]] = &[&[], &["range"], &["range", "sticky"], &["sticky", "sticky"], &["other"]];
+                    let request = JoinGroupRequest {
+                        group_instance_id: instance,
+                        session_timeout_ms: rng.i32(-1..20_000),
+                        rebalance_timeout_ms: [i32::MIN, -1, 0, 5_000, i32::MAX][rng.usize(..5)],
+                        protocol_type: ["consumer", "connect", ""][rng.usize(..3).min(rng.usize(..3))].to_owned(),
+                        ..join_request(group, &member, protocols[rng.usize(..5)])
+                    };
+                    parked.push(h.send_join(rng.i16(0..10), request));
+                }
+                3..=4 => {
+                    let request = SyncGroupRequest {
+                        group_instance_id: instance,
+                        ..sync_request(group, generation, &member, &[(&member, "x"), ("ghost", "y"), (&member, "z")])
+                    };
+                    h.send_sync(request);
+                }
+                5 => {
+                    h.send_leave(group, &[(&member, instance.as_deref()), (&member, None), ("", instance.as_deref())]);
+                }
+                6 => {
+                    let mut request = commit_request(group, generation, &member, rng.i32(-1..2), rng.i64(..));
+                    request.group_instance_id = instance;
+                    request.retention_time_ms = [-1, i64::MIN, i64::MAX][rng.usize(..3)];
+                    h.send_commit(rng.i16(2..11), request);
+                }
+                _ => h.advance(rng.u64(..30_000)),
+            }
+            parked.retain(|token| match h.reply(*token) {
+                Some(Reply::JoinGroup(response)) => {
+                    ids.push(response.member_id);
+                    false
+                }
+                _ => true,
+            });
+            for group in h.shard.groups.values() {
+                if let Group::Classic(group) = group {
+                    group.assert_consistent();
+                }
+            }
+        }
+        h.log.fail = None;
+        h.reload();
+        assert!(h.open.is_empty(), "seed {seed}: {:?}", h.open);
+    }
+}

@@ -11,6 +11,9 @@ use crate::output::{Append, Completion, Effect};
 use crate::records;
 use crate::timers::{Due, Timer};
 
+/// Members may ask for a rebalance timeout of 0, and must not keep the timer busy with it.
+const POSTPONED_JOIN_MS_MIN: i32 = 500;
+
 impl ClassicGroup {
     /// Starts a rebalance when the state allows it, else completes the one that runs if all members are there.
     pub(super) fn prepare_rebalance_or_complete_join(&mut self, reason: &str, step: &mut Step) {
@@ -84,7 +87,7 @@ impl ClassicGroup {
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
             // Only static members, none of which joined: wait until one does or their sessions end.
-            self.schedule_join(self.rebalance_timeout_ms(), Due::CompleteJoin, step);
+            self.schedule_join(self.rebalance_timeout_ms().max(POSTPONED_JOIN_MS_MIN), Due::CompleteJoin, step);
             return;
         }
         self.new_member_added = false;
