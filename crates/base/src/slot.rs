@@ -13,7 +13,7 @@ struct State<T> {
 }
 
 impl<T> Slot<T> {
-    #[expect(clippy::new_ret_no_self, reason = "a slot only makes sense shared between the two sides")]
+    /// Shared from the start, as a slot only makes sense between two sides.
     pub fn new() -> Arc<Self> {
         Arc::new(Slot(Mutex::new(State { value: None, waker: None })))
     }

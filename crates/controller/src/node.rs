@@ -31,6 +31,7 @@ pub enum NodeError {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one event at a time, on the stack of the metadata thread")]
 pub enum Event {
     /// First event: loads what is committed and becomes active if elected.
     Start,
@@ -196,7 +197,7 @@ impl Node {
         effects: &mut Effects,
     ) -> Result<(), NodeError> {
         if let ControllerRequest::DescribeQuorum(request) = &request {
-            let response = quorum::describe(&self.raft, self.published.as_ref(), request, now);
+            let response = quorum::describe(&self.raft, request, now);
             effects.responses.push((token, response));
             return Ok(());
         }

@@ -2,14 +2,13 @@
 
 use crate::seam::ControllerResponse;
 use base::{Now, Uuid};
-use metadata::Image;
 use wire::ErrorCode;
 use wire::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use wire::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 
 const TOPIC: &str = "__cluster_metadata";
 
-pub fn describe(raft: &raft::Node, _image: &Image, request: &DescribeQuorumRequest, now: Now) -> ControllerResponse {
+pub fn describe(raft: &raft::Node, request: &DescribeQuorumRequest, now: Now) -> ControllerResponse {
     let valid = matches!(&request.topics[..], [topic] if topic.topic_name == TOPIC
         && matches!(&topic.partitions[..], [partition] if partition.partition_index == 0));
     if !valid {

@@ -44,8 +44,7 @@ impl Loader {
         records: impl IntoIterator<Item = &'a Record>,
         delta: &mut Delta,
     ) -> Result<(), ReplayError> {
-        let mut offset = base_offset;
-        for record in records {
+        for (record, offset) in records.into_iter().zip(base_offset..) {
             self.apply_record(record, offset, delta)?;
             let at = Provenance { offset, epoch, timestamp_ms };
             match &mut self.transaction {
@@ -53,7 +52,6 @@ impl Loader {
                 Some(transaction) => transaction.image.provenance = at,
                 None => self.image.provenance = at,
             }
-            offset += 1;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{Context, Decided, Decision};
 use crate::seam::ControllerError;
-use metadata::features::{self, ELR_VERSION, KRAFT_VERSION, TRANSACTION_VERSION};
+use metadata::features::{self, ELR_VERSION, KRAFT_VERSION};
 use metadata::{ConfigResource, MetadataVersion, Record, ResourceType, VersionRange};
 use wire::ErrorCode;
 use wire::messages::update_features_request::FeatureUpdateKey;
@@ -85,47 +85,41 @@ fn update_one(ctx: &Context, request: &UpdateFeaturesRequest, update: &FeatureUp
     Ok(Some(FeatureLevelRecord { name: name.to_owned(), feature_level: level, ..Default::default() }.into()))
 }
 
-/// What a level of a feature needs of another one.
+/// What a level of a feature needs of another one. Only ELR needs anything: records that 4.0-IV1 brought.
 fn dependency(name: &str, level: i16) -> Option<(&'static str, i16)> {
-    match (name, level) {
-        (ELR_VERSION, 1) => Some((MetadataVersion::FEATURE_NAME, 23)),
-        (features::GROUP_VERSION, 1) => Some((MetadataVersion::FEATURE_NAME, 22)),
-        (features::SHARE_VERSION, 1) => Some((MetadataVersion::FEATURE_NAME, 28)),
-        (features::STREAMS_VERSION, 1) => Some((MetadataVersion::FEATURE_NAME, 29)),
-        (TRANSACTION_VERSION, 2) => Some((MetadataVersion::FEATURE_NAME, 24)),
-        _ => None,
-    }
+    (name == ELR_VERSION && level > 0).then_some((MetadataVersion::FEATURE_NAME, 23))
 }
 
 /// Every registered node must support the level.
 fn reason_not_supported(ctx: &Context, name: &str, level: i16) -> Option<String> {
     let Some(local) = features::feature(name) else {
-        return Some(reason(&format!("Local controller {}", ctx.settings.node_id), None, level));
+        return Some(reason(&format!("Local controller {}", ctx.settings.node_id), None));
     };
     let local = VersionRange { min: local.min, max: local.max };
     if !local.contains(level) {
-        return Some(reason(&format!("Local controller {}", ctx.settings.node_id), Some(local), level));
+        return Some(reason(&format!("Local controller {}", ctx.settings.node_id), Some(local)));
     }
     let unsupported = |range: Option<&VersionRange>| !range.is_some_and(|r| r.contains(level)) && (level != 0 || range.is_some());
     for broker in ctx.head.cluster.brokers.values() {
         let range = broker.supported_features.get(name);
         if unsupported(range) {
-            return Some(reason(&format!("Broker {}", broker.id), range.copied(), level));
+            return Some(reason(&format!("Broker {}", broker.id), range.copied()));
         }
     }
     for controller in ctx.head.cluster.controllers.values().filter(|c| c.id != ctx.settings.node_id) {
         let range = controller.supported_features.get(name);
         if unsupported(range) {
-            return Some(reason(&format!("Controller {}", controller.id), range.copied(), level));
+            return Some(reason(&format!("Controller {}", controller.id), range.copied()));
         }
     }
     None
 }
 
-fn reason(who: &str, range: Option<VersionRange>, _level: i16) -> String {
-    match range.filter(|r| (r.min, r.max) != (0, 0)) {
-        None => format!("{who} does not support this feature."),
-        Some(range) => format!("{who} only supports versions {}-{}", range.min, range.max),
+fn reason(who: &str, range: Option<VersionRange>) -> String {
+    match range.unwrap_or(VersionRange { min: 0, max: 0 }) {
+        VersionRange { max: 0, .. } => format!("{who} does not support this feature."),
+        VersionRange { min, max } if min == max => format!("{who} only supports versions {min}"),
+        VersionRange { min, max } => format!("{who} only supports versions {min}-{max}"),
     }
 }
 
