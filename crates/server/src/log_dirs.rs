@@ -30,8 +30,7 @@ pub struct LogDirs {
 struct Dir {
     path: PathBuf,
     id: Uuid,
-    /// Held until it is dropped.
-    lock: File,
+    _lock: DirLock,
     /// The broker epoch of the clean-shutdown marker, which is gone by now; `None` without a marker.
     clean: Option<i64>,
     /// What was last written, so that unchanged checkpoints are not written again.
@@ -47,12 +46,12 @@ pub struct Found {
 
 impl LogDirs {
     /// Locks every directory, creating those that are not there.
-    pub fn lock(paths: &[PathBuf]) -> Result<Vec<File>, StartError> {
+    pub fn lock(paths: &[PathBuf]) -> Result<Vec<DirLock>, StartError> {
         paths.iter().map(|path| lock(path)).collect()
     }
 
     /// `locks` as they came from `lock`, in the same order.
-    pub fn open(disk: Arc<dyn Disk>, paths: &[PathBuf], locks: Vec<File>, node_id: i32) -> Result<(LogDirs, String), StartError> {
+    pub fn open(disk: Arc<dyn Disk>, paths: &[PathBuf], locks: Vec<DirLock>, node_id: i32) -> Result<(LogDirs, String), StartError> {
         let mut cluster_id: Option<String> = None;
         let mut dirs = Vec::new();
         for (path, lock) in paths.iter().zip(locks) {
@@ -81,7 +80,7 @@ impl LogDirs {
                     "{shown} has the directory.id of another log directory; was it copied? correct log.dirs"
                 )));
             }
-            dirs.push(Dir { path: path.clone(), id, lock, clean: None, written: HashMap::new() });
+            dirs.push(Dir { path: path.clone(), id, _lock: lock, clean: None, written: HashMap::new() });
         }
         let cluster_id = cluster_id.ok_or_else(|| StartError::Config("log.dirs is empty".into()))?;
         Ok((LogDirs { disk, dirs }, cluster_id))
@@ -153,6 +152,7 @@ impl LogDirs {
                         log_start_offset: offset(checkpoint::LOG_START, &topic_partition),
                         high_watermark: offset(checkpoint::HIGH_WATERMARK, &topic_partition),
                         clean_shutdown: dir.clean.is_some(),
+                        jitter_seed: fastrand::u64(..),
                         ..LogOpen::default()
                     };
                     found.open.push(OpenTask { topic_partition, topic_id, dir: path, open });
@@ -164,9 +164,11 @@ impl LogDirs {
     }
 
     /// Writes one kind of checkpoint in every directory where it has changed. Partitions come with the directory they are in.
+    /// A log that begins at 0 has no need to say so.
     pub fn write_checkpoint(&mut self, file: &'static str, offsets: &[(PathBuf, TopicPartition, i64)]) -> io::Result<()> {
         for dir in &mut self.dirs {
-            let of_dir = offsets.iter().filter(|(path, _, _)| path.starts_with(&dir.path));
+            let counts = |offset: i64| file != checkpoint::LOG_START || offset > 0;
+            let of_dir = offsets.iter().filter(|(path, _, offset)| path.starts_with(&dir.path) && counts(*offset));
             let offsets: Offsets = of_dir.map(|(_, partition, offset)| (partition.clone(), *offset)).collect();
             if dir.written.get(file) == Some(&offsets) {
                 continue;
@@ -182,20 +184,23 @@ impl LogDirs {
         let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         self.dirs.iter().try_for_each(|dir| self.disk.write_atomically(&dir.path.join(CLEAN_SHUTDOWN), text.as_bytes()))
     }
+}
 
-    /// Removes the lock files and lets the locks go.
-    pub fn unlock(self) {
-        for dir in self.dirs {
-            let path = dir.path.join(LOCK);
-            if let Err(e) = self.disk.remove_file(&path) {
-                tracing::warn!(file = %path.display(), error = %e, "cannot remove the lock file");
-            }
-            drop(dir.lock);
+/// A directory that no other process uses. Dropping it removes the lock file and lets go.
+pub struct DirLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            tracing::warn!(file = %self.path.display(), error = %e, "cannot remove the lock file");
         }
     }
 }
 
-fn lock(dir: &Path) -> Result<File, StartError> {
+fn lock(dir: &Path) -> Result<DirLock, StartError> {
     std::fs::create_dir_all(dir).map_err(|e| disk_error("create", dir, &e))?;
     let path = dir.join(LOCK);
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -210,7 +215,7 @@ fn lock(dir: &Path) -> Result<File, StartError> {
             _ => format!("cannot lock {shown}: {e}; the file system must support fcntl locks"),
         })
     })?;
-    Ok(file)
+    Ok(DirLock { path, _file: file })
 }
 
 fn disk_error(action: &str, path: &Path, e: &io::Error) -> StartError {

@@ -179,3 +179,131 @@ fn whole_batches(bytes: Bytes) -> Bytes {
     let rest = batches.rest().len();
     bytes.slice(..bytes.len() - rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::disk::RealDisk;
+    use raft::{Config, Durability, Event, Node, Voter, VoterSet};
+
+    fn now() -> Now {
+        Now { mono: base::Instant::from_nanos(60_000_000_000), wall_ms: 1_700_000_000_000 }
+    }
+
+    struct TempDir(PathBuf);
+
+    impl TempDir {
+        fn new(name: &str) -> TempDir {
+            let dir = std::env::temp_dir().join(format!("gregor-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&dir);
+            std::fs::create_dir_all(&dir).unwrap();
+            TempDir(dir)
+        }
+    }
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn open(dir: &Path) -> Node {
+        let key = raft::ReplicaKey { id: 1, directory_id: None };
+        let voter = Voter { key, endpoints: Vec::new(), kraft_versions: (0, 1) };
+        let config = Config {
+            node_id: 1,
+            directory_id: Uuid::from_u128(1000),
+            static_voters: VoterSet::new([voter]),
+            endpoints: Vec::new(),
+            retention_bytes: 300,
+            retention_ms: -1,
+        };
+        let log_config = LogConfig { segment_bytes: 1 << 20, file_delete_delay_ms: 0, ..LogConfig::default() };
+        let log = MetadataLog::open(Arc::new(RealDisk), dir, log_config, now()).unwrap();
+        let mut node = Node::open(config, Box::new(log), now()).unwrap();
+        node.step(now(), Event::Start).unwrap();
+        node
+    }
+
+    fn propose(node: &mut Node, value: &'static [u8]) {
+        let values = vec![Bytes::from_static(value); 3];
+        node.step(now(), Event::Propose { epoch: node.epoch(), values, durability: Durability::Flush }).unwrap();
+        node.step(now(), Event::Flush).unwrap();
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_a_restart() {
+        let dir = TempDir::new("metadata-log");
+        let mut node = open(&dir.0);
+        for _ in 0..50 {
+            propose(&mut node, b"some record");
+        }
+        let (end, batches) = (node.log_end(), node.read_committed(0).unwrap());
+        assert_eq!((end.offset, batches.len()), (151, 51));
+        // As after kill -9: nothing is closed.
+        drop(node);
+        let mut node = open(&dir.0);
+        assert_eq!(node.epoch(), 2);
+        assert_eq!(node.read_committed(0).unwrap()[..51], batches[..]);
+        propose(&mut node, b"more");
+        node.step(now(), Event::Resign).unwrap();
+        node.close(now()).unwrap();
+        let files = dir.0.join("__cluster_metadata-0");
+        let state = std::fs::read_to_string(files.join("quorum-state")).unwrap();
+        assert!(state.starts_with(r#"{"clusterId":"","leaderId":1,"leaderEpoch":2"#), "{state}");
+        let topic = std::fs::read_to_string(files.join("partition.metadata")).unwrap();
+        assert_eq!(topic, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ");
+        assert_eq!(open(&dir.0).log_end().offset, 156);
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut() {
+        let dir = TempDir::new("metadata-log-torn");
+        let mut node = open(&dir.0);
+        propose(&mut node, b"whole");
+        drop(node);
+        let segment = dir.0.join("__cluster_metadata-0/00000000000000000000.log");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let len = bytes.len();
+        bytes.extend_from_slice(&bytes[len - 60..].to_vec());
+        std::fs::write(&segment, bytes).unwrap();
+        let node = open(&dir.0);
+        assert_eq!(node.log_end().offset, 5, "one more leader change");
+    }
+
+    #[test]
+    fn snapshots_are_files_that_nobody_changes() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::new("metadata-log-snapshots");
+        let mut node = open(&dir.0);
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            propose(&mut node, b"record");
+            ids.push(node.log_end());
+            assert!(node.store_snapshot(now(), node.log_end(), 1, &[Bytes::from_static(b"state")], 1024).unwrap());
+        }
+        let files = dir.0.join("__cluster_metadata-0");
+        let newest = files.join(snapshot::file_name(ids[2]));
+        assert_eq!(std::fs::metadata(&newest).unwrap().permissions().mode() & 0o777, 0o400);
+        std::fs::write(files.join("00000000000000000099-0000000001.checkpoint.part"), b"half").unwrap();
+        node.clean(now()).unwrap();
+        assert_eq!(node.log_start_offset(), ids[2].offset);
+        drop(node);
+        let mut node = open(&dir.0);
+        let names: Vec<String> = std::fs::read_dir(&files).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(names.iter().filter(|name| name.contains(".checkpoint")).count(), 1, "{names:?}");
+        assert_eq!(node.latest_snapshot().unwrap().unwrap().0, ids[2]);
+        propose(&mut node, b"after");
+        // A snapshot that is newer than the log takes its place.
+        node.store_snapshot(now(), node.log_end(), 1, &[Bytes::from_static(b"newer")], 1024).unwrap();
+        let end = node.log_end();
+        drop(node);
+        for entry in std::fs::read_dir(&files).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "log") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        assert_eq!(open(&dir.0).log_start_offset(), end.offset);
+    }
+}

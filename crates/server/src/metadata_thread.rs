@@ -242,3 +242,143 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use base::{Slot, Uuid};
+    use config::{Layers, Props};
+    use std::path::Path;
+    use std::task::{Context, Poll, Waker};
+    use std::thread::Thread;
+    use wire::messages::broker_registration_request::{Feature, Listener};
+    use wire::messages::create_topics_request::CreatableTopic;
+    use wire::messages::*;
+
+    fn options(dir: &Path) -> MetadataOptions {
+        let mut props = Props::new();
+        for (key, value) in [
+            ("process.roles", "broker,controller"),
+            ("node.id", "1"),
+            ("listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.voters", "1@localhost:9093"),
+        ] {
+            props.insert(key.to_owned(), value.to_owned());
+        }
+        let layers = Layers::new(props);
+        let broker = layers.config().unwrap();
+        let voter = raft::Voter { key: raft::ReplicaKey { id: 1, directory_id: None }, endpoints: Vec::new(), kraft_versions: (0, 1) };
+        MetadataOptions {
+            disk: Arc::new(base::disk::RealDisk),
+            directory: dir.to_owned(),
+            raft: raft::Config {
+                node_id: 1,
+                directory_id: Uuid::from_u128(1000),
+                static_voters: raft::VoterSet::new([voter]),
+                endpoints: Vec::new(),
+                retention_bytes: 1 << 20,
+                retention_ms: -1,
+            },
+            settings: Settings::new("cluster".to_owned(), layers, broker, Vec::new(), Uuid::from_u128(5)),
+            segment_bytes: 1 << 20,
+            segment_ms: 1 << 40,
+            seed: 1,
+            clock: clock::now,
+        }
+    }
+
+    struct Unpark(Thread);
+
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Submits and waits, as a parked request does.
+    fn ask(client: &dyn ControllerClient, request: impl Into<ControllerRequest>) -> ControllerResponse {
+        let slot = Slot::new();
+        client.submit(RequestContext { api_version: 7, ..Default::default() }, request.into(), slot.clone());
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut poll = |cx: &mut Context| slot.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready);
+        loop {
+            match poll(&mut context) {
+                Poll::Ready(response) => return response,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    struct Seen(Arc<parking_lot::Mutex<Vec<MetadataUpdate>>>);
+
+    impl MetadataListener for Seen {
+        fn on_update(&mut self, update: &MetadataUpdate) {
+            self.0.lock().push(update.clone());
+        }
+    }
+
+    fn register(client: &dyn ControllerClient, incarnation: u128) -> i64 {
+        let feature = |f: &metadata::Feature| Feature {
+            name: f.name.to_owned(),
+            min_supported_version: f.min,
+            max_supported_version: f.max,
+            ..Default::default()
+        };
+        let request = BrokerRegistrationRequest {
+            broker_id: 1,
+            cluster_id: "cluster".into(),
+            incarnation_id: Uuid::from_u128(incarnation),
+            listeners: vec![Listener { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, ..Default::default() }],
+            features: metadata::features::FEATURES.iter().map(feature).collect(),
+            log_dirs: vec![Uuid::from_u128(1000)],
+            ..Default::default()
+        };
+        let response = BrokerRegistrationResponse::try_from(ask(client, request)).unwrap();
+        let beat = BrokerHeartbeatRequest {
+            broker_id: 1,
+            broker_epoch: response.broker_epoch,
+            current_metadata_offset: i64::MAX,
+            ..Default::default()
+        };
+        assert!(!BrokerHeartbeatResponse::try_from(ask(client, beat)).unwrap().is_fenced);
+        response.broker_epoch
+    }
+
+    fn run(opened: Opened) -> (MetadataThread, Arc<parking_lot::Mutex<Vec<MetadataUpdate>>>) {
+        let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let fatal = Box::new(|error| panic!("{error}"));
+        (opened.run(Box::new(Seen(seen.clone())), fatal).unwrap(), seen)
+    }
+
+    #[test]
+    fn answers_come_after_updates_and_survive_a_restart() {
+        let dir = std::env::temp_dir().join(format!("gregor-metadata-thread-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let opened = open(options(&dir)).unwrap();
+        assert_eq!(opened.image().features.finalized().len(), 6);
+        let (thread, seen) = run(opened);
+        let client = thread.mailbox();
+        let epoch = register(&client, 1);
+        let topic = CreatableTopic { name: "MyTopic".into(), num_partitions: 3, replication_factor: 1, ..Default::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let created = CreateTopicsResponse::try_from(ask(&client, request)).unwrap();
+        assert_eq!(created.topics[0].error_code, 0);
+        let last = seen.lock().last().cloned().unwrap();
+        assert!(last.delta.created_topics.contains(&created.topics[0].topic_id), "shown before it was answered");
+        thread.stop();
+        let late = ask(&client, DeleteTopicsRequest::default());
+        assert_eq!(late, ControllerResponse::Failed(ErrorCode::NotController.into()));
+
+        let opened = open(options(&dir)).unwrap();
+        assert_eq!(opened.initial_update().delta.created_topics.len(), 1);
+        assert_eq!(opened.image().topics.get("MyTopic").unwrap().partitions.len(), 3);
+        let (thread, _) = run(opened);
+        assert!(register(&thread.mailbox(), 2) > epoch);
+        thread.stop();
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+}

@@ -69,6 +69,11 @@ impl Writer<'_> {
         metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
     }
 
+    fn float_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let metric = ConstCounter::new(value);
+        metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
         let metric = ConstGauge::new(value);
         metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
@@ -127,7 +132,7 @@ impl Page {
 
     fn process(&self, out: &mut Writer<'_>) -> fmt::Result {
         let Some(process) = ProcessInfo::read() else { return Ok(()) };
-        out.float_counters("process_cpu_seconds", "User and system time", &[(Labels::new(), process.cpu_seconds)])?;
+        out.float_counter("process_cpu_seconds", "User and system time", process.cpu_seconds)?;
         out.gauge("process_resident_memory_bytes", "Resident memory", process.resident_bytes)?;
         out.gauge("process_open_fds", "Open file descriptors", process.open_fds)
     }

@@ -8,7 +8,7 @@ use crate::health::{Health, Phase};
 use crate::housekeeping::{Housekeeping, offsets};
 use crate::lifecycle::{Lifecycle, Registration};
 use crate::listeners::{self, Listeners};
-use crate::log_dirs::LogDirs;
+use crate::log_dirs::{DirLock, LogDirs};
 use crate::loggers::LogLevels;
 use crate::metadata_thread::{self, MetadataOptions, MetadataThread};
 use crate::metrics::Metrics;
@@ -22,7 +22,6 @@ use broker::{Broker, BrokerListener, BrokerParts};
 use controller::{MetadataListener, MetadataUpdate};
 use net::Net;
 use replica::PartitionSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -39,7 +38,7 @@ const STACK: usize = 2 * 1024 * 1024;
 pub struct Prepared {
     pub settings: Settings,
     pub paths: Vec<PathBuf>,
-    pub locks: Vec<File>,
+    pub locks: Vec<DirLock>,
     pub listeners: Listeners,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
@@ -150,10 +149,8 @@ impl Node {
         metadata.stop();
         let closed = close_logs(&broker, &mut dirs);
         if let Err(error) = closed.and_then(|()| dirs.write_markers(broker_epoch).map_err(|e| StartError::Disk(e.to_string()))) {
-            dirs.unlock();
             return Err(StartError::Disk(format!("the stop was not clean: {error}; the next start recovers the logs")));
         }
-        dirs.unlock();
         Ok(())
     }
 }

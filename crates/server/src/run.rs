@@ -43,10 +43,10 @@ fn run(settings: Settings, levels: Option<LogLevels>) -> Result<(), StartError> 
     let paths: Vec<PathBuf> = settings.directories().iter().map(PathBuf::from).collect();
     let locks = LogDirs::lock(&paths)?;
     let listeners = Listeners::bind(&settings)?;
+    let http = bind_http(&settings)?;
     if settings.zero_config {
         format_if_empty(&settings, &listeners)?;
     }
-    let http = bind_http(&settings)?;
     let health = Arc::new(Health::new(clock::now().mono));
     let net_stats = Arc::<net::Stats>::default();
     let metrics = Arc::new(Metrics::new(health.clone(), net_stats.clone()));
