@@ -92,6 +92,25 @@ impl<'a> BatchView<'a> {
         Ok(Some(BatchView { bytes: &bytes[..size] }))
     }
 
+    /// A view of the header alone (everything but `payload` and checksums) and the size of the whole batch; None if `bytes` end before
+    /// the header does. 61 bytes are always enough.
+    pub fn head(bytes: &'a [u8]) -> Result<Option<(BatchView<'a>, usize)>, RecordError> {
+        let size = match size_of(bytes) {
+            None => return Ok(None),
+            Some(size) => size?,
+        };
+        let Some(magic) = bytes.get(MAGIC) else { return Ok(None) };
+        let need = match magic {
+            2 => RECORDS,
+            0 | 1 => legacy::min_size(*magic),
+            _ => return Err(RecordError::Corrupt(format!("invalid magic found in record: {magic}"))),
+        };
+        if size < need {
+            return Err(RecordError::Corrupt(format!("record batch is corrupt (the size {size} is smaller than its header)")));
+        }
+        Ok(bytes.get(..need).map(|bytes| (BatchView { bytes }, size)))
+    }
+
     fn i16_at(&self, at: usize) -> i16 {
         i16::from_be_bytes([self.bytes[at], self.bytes[at + 1]])
     }

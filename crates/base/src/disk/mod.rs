@@ -45,6 +45,11 @@ pub trait File: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `buf`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes `first` and `second` one after the other, in one call where the system has one.
+    fn write_two_at(&self, first: &[u8], second: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(first, offset)?;
+        self.write_at(second, offset + first.len() as u64)
+    }
     fn len(&self) -> io::Result<u64>;
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -28,6 +28,22 @@ impl File for RealFile {
         self.0.write_all_at(buf, offset)
     }
 
+    fn write_two_at(&self, first: &[u8], second: &[u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        // A short write is rare; what is left of it is written the plain way.
+        while done < first.len() {
+            let buffers = [io::IoSlice::new(&first[done..]), io::IoSlice::new(second)];
+            match rustix::io::pwritev(&self.0, &buffers, offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => done += n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let second_done = done - first.len();
+        self.0.write_all_at(&second[second_done..], offset + done as u64)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

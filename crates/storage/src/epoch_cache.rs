@@ -1,0 +1,150 @@
+//! Where each leader epoch of a partition starts: what followers ask to find where logs part. On disk before the first batch of an
+//! epoch is. Kafka: LeaderEpochFileCache, LeaderEpochCheckpointFile (KIP-101).
+
+use crate::checkpoint::{read_lines, to_text};
+use crate::error::LogError;
+use base::disk::Disk;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub const FILE_NAME: &str = "leader-epoch-checkpoint";
+
+#[derive(Debug, Default)]
+pub struct EpochCache {
+    /// Epoch to its first offset; both grow.
+    epochs: BTreeMap<i32, i64>,
+    dirty: bool,
+}
+
+impl EpochCache {
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Self, LogError> {
+        let path = dir.join(FILE_NAME);
+        let mut epochs = BTreeMap::new();
+        for line in read_lines(disk, &path)? {
+            let entry = line.split_once(' ').and_then(|(epoch, start)| Some((epoch.parse().ok()?, start.trim().parse().ok()?)));
+            let Some((epoch, start)) = entry else {
+                return Err(LogError::corrupt(path, format!("malformed line in checkpoint file: '{line}'")));
+            };
+            epochs.insert(epoch, start);
+        }
+        Ok(Self { epochs, dirty: false })
+    }
+
+    /// Notes that `epoch` starts at `start_offset`; entries that contradict it go. Not yet on disk: see `persist`.
+    pub fn assign(&mut self, epoch: i32, start_offset: i64) {
+        if epoch < 0 || start_offset < 0 {
+            return;
+        }
+        if self.latest().is_some_and(|(latest, start)| latest == epoch && start_offset >= start) {
+            return;
+        }
+        self.epochs.retain(|e, start| *e < epoch && *start < start_offset);
+        self.epochs.insert(epoch, start_offset);
+        self.dirty = true;
+    }
+
+    /// Writes and syncs the file if anything changed.
+    pub fn persist(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let path = dir.join(FILE_NAME);
+        let text = to_text(self.epochs.iter().map(|(epoch, start)| format!("{epoch} {start}")));
+        disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("cannot write", path))?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    pub fn latest(&self) -> Option<(i32, i64)> {
+        self.epochs.last_key_value().map(|(epoch, start)| (*epoch, *start))
+    }
+
+    /// (epoch, end offset) for OffsetsForLeaderEpoch; None when the epoch is unknown or too new.
+    pub fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
+        if epoch < 0 {
+            return None;
+        }
+        if self.latest().is_some_and(|(latest, _)| latest == epoch) {
+            return Some((epoch, log_end_offset));
+        }
+        let (_, end) = self.epochs.range(epoch.checked_add(1)?..).next()?;
+        let floor = self.epochs.range(..=epoch).next_back().map_or(epoch, |(epoch, _)| *epoch);
+        Some((floor, *end))
+    }
+
+    pub fn epoch_for_offset(&self, offset: i64) -> Option<i32> {
+        self.epochs.iter().rev().find(|(_, start)| **start <= offset).map(|(epoch, _)| *epoch)
+    }
+
+    pub fn truncate_from_end(&mut self, end_offset: i64) {
+        let before = self.epochs.len();
+        self.epochs.retain(|_, start| *start < end_offset);
+        self.dirty |= before != self.epochs.len();
+    }
+
+    /// The epoch in force at `start_offset` now starts there; older ones go.
+    pub fn truncate_from_start(&mut self, start_offset: i64) {
+        let Some(epoch) = self.epoch_for_offset(start_offset) else { return };
+        if self.epochs.first_key_value() == Some((&epoch, &start_offset)) {
+            return;
+        }
+        self.epochs.retain(|e, _| *e >= epoch);
+        self.epochs.insert(epoch, start_offset);
+        self.dirty = true;
+    }
+
+    pub fn clear(&mut self) {
+        self.dirty |= !self.epochs.is_empty();
+        self.epochs.clear();
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
+        self.epochs.iter().map(|(epoch, start)| (*epoch, *start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(entries: &[(i32, i64)]) -> EpochCache {
+        let mut cache = EpochCache::default();
+        for (epoch, start) in entries {
+            cache.assign(*epoch, *start);
+        }
+        cache
+    }
+
+    #[test]
+    fn end_offsets_as_kafka_answers() {
+        let cache = cache(&[(1, 0), (3, 10), (7, 25)]);
+        assert_eq!(cache.end_offset_for(7, 40), Some((7, 40)));
+        assert_eq!(cache.end_offset_for(3, 40), Some((3, 25)));
+        assert_eq!(cache.end_offset_for(5, 40), Some((3, 25)));
+        assert_eq!(cache.end_offset_for(0, 40), Some((0, 0)));
+        assert_eq!(cache.end_offset_for(8, 40), None);
+        assert_eq!(cache.end_offset_for(-1, 40), None);
+    }
+
+    #[test]
+    fn later_entries_win_over_contradictions() {
+        let mut cache = cache(&[(1, 0), (3, 10), (7, 25)]);
+        cache.assign(4, 12);
+        assert_eq!(cache.entries().collect::<Vec<_>>(), [(1, 0), (3, 10), (4, 12)]);
+        cache.assign(5, 12);
+        assert_eq!(cache.entries().collect::<Vec<_>>(), [(1, 0), (3, 10), (5, 12)]);
+        cache.assign(5, 20);
+        assert_eq!(cache.latest(), Some((5, 12)));
+    }
+
+    #[test]
+    fn truncations() {
+        let mut cache = cache(&[(1, 0), (3, 10), (7, 25)]);
+        cache.truncate_from_start(12);
+        assert_eq!(cache.entries().collect::<Vec<_>>(), [(3, 12), (7, 25)]);
+        cache.truncate_from_end(25);
+        assert_eq!(cache.entries().collect::<Vec<_>>(), [(3, 12)]);
+        assert_eq!(cache.epoch_for_offset(11), None);
+        assert_eq!(cache.epoch_for_offset(30), Some(3));
+    }
+}

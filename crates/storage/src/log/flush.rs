@@ -1,0 +1,112 @@
+//! Making the log durable, now or by a job that runs without the log's lock. Kafka: UnifiedLog.flush, LogManager.flushDirtyLogs.
+
+use super::{Log, SNAPSHOT};
+use crate::error::LogError;
+use crate::segment::file_name;
+use base::Now;
+use base::disk::{Disk, File, OpenMode};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Files to sync without holding the log's lock; report back by `Log::flushed`.
+pub struct FlushJob {
+    /// Everything below is durable once the job has run.
+    pub up_to: i64,
+    disk: Arc<dyn Disk>,
+    files: Vec<(PathBuf, Arc<dyn File>)>,
+    dir: Option<PathBuf>,
+}
+
+impl FlushJob {
+    pub fn run(&self) -> Result<(), LogError> {
+        for (path, file) in &self.files {
+            file.sync_data().map_err(LogError::io("cannot sync", path))?;
+        }
+        match &self.dir {
+            Some(dir) => self.disk.sync_dir(dir).map_err(LogError::io("cannot sync", dir)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Log {
+    /// Makes everything below `up_to` durable; does nothing if it already is.
+    pub fn flush(&mut self, up_to: i64, now: Now) -> Result<(), LogError> {
+        if up_to <= self.recovery_point && self.recovery_point > 0 {
+            return Ok(());
+        }
+        if let Some(job) = self.prepare_flush()? {
+            job.run()?;
+            self.flushed(job.up_to, now);
+        }
+        Ok(())
+    }
+
+    /// Whether flush.messages or flush.ms ask for a flush now, or a segment was rolled and waits for its own.
+    pub fn flush_due(&self, now: Now) -> bool {
+        let unflushed = self.log_end_offset - self.recovery_point;
+        unflushed > 0
+            && (unflushed >= self.config.flush_messages
+                || now.wall_ms.saturating_sub(self.last_flush_ms) >= self.config.flush_ms
+                || self.recovery_point < self.active().base_offset)
+    }
+
+    /// The work of a flush up to the log end; None if there is none.
+    pub fn prepare_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
+        if self.recovery_point >= self.log_end_offset && !self.dir_dirty && self.unsynced_snapshots.is_empty() {
+            return Ok(None);
+        }
+        self.sync_identity()?;
+        let disk = self.disk.clone();
+        self.epochs.persist(disk.as_ref(), &self.dir)?;
+        let mut files = Vec::new();
+        let first = self.segment_at(self.recovery_point);
+        let active = self.segments.len() - 1;
+        for (at, segment) in self.segments.iter_mut().enumerate().skip(first) {
+            files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?.clone()));
+            segment.persist_indexes(disk.as_ref())?;
+            // The segment with the recovery point has its indexes rebuilt after a crash; older ones must be right on disk.
+            if at < active {
+                for path in segment.index_paths(&self.dir) {
+                    let file = disk.open(&path, OpenMode::Create).map_err(LogError::io("cannot open", &path))?;
+                    files.push((path, file));
+                }
+            }
+        }
+        for offset in &self.unsynced_snapshots {
+            let path = self.dir.join(file_name(*offset, SNAPSHOT));
+            let file = disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("cannot open", &path))?;
+            files.push((path, file));
+        }
+        let dir = self.dir_dirty.then(|| self.dir.clone());
+        Ok(Some(FlushJob { up_to: self.log_end_offset, disk, files, dir }))
+    }
+
+    /// A flush job ran: the recovery point moves up.
+    pub fn flushed(&mut self, up_to: i64, now: Now) {
+        self.recovery_point = self.recovery_point.max(up_to.min(self.log_end_offset));
+        self.last_flush_ms = now.wall_ms;
+        self.unsynced_snapshots.retain(|offset| *offset > up_to);
+        if up_to >= self.active().base_offset {
+            self.dir_dirty = false;
+        }
+    }
+
+    /// Flushes, writes the producer snapshot at the log end and trims the indexes, so that the next start scans nothing.
+    /// The log is not to be used afterwards.
+    pub fn close(&mut self, now: Now) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        let clean = self.recovery_point >= self.log_end_offset && self.snapshots.contains(&self.log_end_offset);
+        self.epochs.persist(disk.as_ref(), &self.dir)?;
+        if clean && !self.dir_dirty && self.unsynced_snapshots.is_empty() {
+            return self.active_mut().persist_indexes(disk.as_ref());
+        }
+        self.write_snapshot(self.log_end_offset)?;
+        self.active_mut().seal(disk.as_ref())?;
+        if let Some(job) = self.prepare_flush()? {
+            job.run()?;
+            self.flushed(job.up_to, now);
+        }
+        Ok(())
+    }
+}

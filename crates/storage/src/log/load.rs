@@ -1,0 +1,364 @@
+//! Opening a log: what is left of interrupted work is cleaned up; after an unclean stop everything from the recovery point on is read,
+//! checked and indexed anew, and the first bad byte ends the log. After a clean stop only the tail behind the last index entry is
+//! looked at. Kafka: LogLoader, LogSegment.recover.
+
+use super::{DELETED, Log, SNAPSHOT, jitter};
+use crate::config::LogConfig;
+use crate::epoch_cache::EpochCache;
+use crate::error::LogError;
+use crate::index::txn::AbortedTxn;
+use crate::partition_metadata;
+use crate::producer_state::{self, ProducerState};
+use crate::segment::{FILES, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX, file_name};
+use base::disk::{Disk, OpenMode};
+use base::{Now, TopicPartition, Uuid};
+use record::{EndTxnMarker, Origin};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CLEANED: &str = ".cleaned";
+const SWAP: &str = ".swap";
+
+/// How a log is found: what the checkpoints and the clean-shutdown marker of its directory say.
+#[derive(Clone, Debug, Default)]
+pub struct LogOpen {
+    /// Everything below was flushed.
+    pub recovery_point: i64,
+    /// From log-start-offset-checkpoint; 0 if not listed.
+    pub log_start_offset: i64,
+    /// From replication-offset-checkpoint; 0 if not listed.
+    pub high_watermark: i64,
+    /// The directory has a clean-shutdown marker: nothing is recovered.
+    pub clean_shutdown: bool,
+    pub leader_epoch: i32,
+    /// Seeds the jitter of segment.ms.
+    pub jitter_seed: u64,
+}
+
+impl Log {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        topic_partition: TopicPartition,
+        topic_id: Option<Uuid>,
+        config: LogConfig,
+        open: LogOpen,
+        now: Now,
+    ) -> Result<Log, LogError> {
+        let is_new = !disk.exists(&dir);
+        if is_new {
+            disk.create_dir_all(&dir).map_err(LogError::io("cannot create the partition directory", &dir))?;
+        }
+        let names = tidy(disk.as_ref(), &dir, is_new)?;
+        let (topic_id, had_identity) = identify(disk.as_ref(), &dir, &names, topic_id)?;
+        let mut log = Log {
+            epochs: EpochCache::load(disk.as_ref(), &dir)?,
+            disk,
+            dir,
+            topic_partition,
+            topic_id,
+            identity_synced: had_identity,
+            config,
+            segments: Vec::new(),
+            producers: ProducerState::default(),
+            snapshots: names.iter().filter_map(|name| offset_of(name, SNAPSHOT)).collect(),
+            unsynced_snapshots: Vec::new(),
+            log_start_offset: open.log_start_offset.max(0),
+            log_end_offset: 0,
+            high_watermark: 0,
+            recovery_point: open.recovery_point.max(0),
+            last_flush_ms: now.wall_ms,
+            doomed: Vec::new(),
+            dir_dirty: is_new,
+            jitter_seed: open.jitter_seed,
+        };
+        log.open_segments(&names, now)?;
+        if open.clean_shutdown { log.load_clean(now)? } else { log.load_unclean(now)? }
+        log.high_watermark = open.high_watermark.clamp(log.log_start_offset, log.log_end_offset);
+        log.producers.on_high_watermark(log.high_watermark);
+        Ok(log)
+    }
+
+    fn open_segments(&mut self, names: &[String], now: Now) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        let have: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        for base in names.iter().filter_map(|name| offset_of(name, LOG)) {
+            let segment = Segment::open(disk.as_ref(), &self.dir, base, now.wall_ms, jitter(&self.config, self.jitter_seed, base))?;
+            self.segments.push(segment);
+            // Without its offset index a segment is read as if it had not been flushed.
+            if !have.contains(file_name(base, OFFSET_INDEX).as_str()) {
+                tracing::warn!(partition = %self.topic_partition, base, "offset index is missing; it is rebuilt from the segment");
+                self.rebuild_index()?;
+            }
+        }
+        if self.segments.is_empty() {
+            let base = self.log_start_offset;
+            self.segments.push(Segment::create(disk.as_ref(), &self.dir, base, now.wall_ms, self.jitter(base))?);
+            self.dir_dirty = true;
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the indexes of the segment opened last; nothing else changes, except that bad bytes are cut.
+    fn rebuild_index(&mut self) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        let config = self.config.clone();
+        let segment = self.active_mut();
+        segment.recover(disk.as_ref(), &config, |_, _| Ok(()))?;
+        segment.seal(disk.as_ref())
+    }
+
+    fn load_clean(&mut self, now: Now) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        self.log_end_offset = self.active_mut().activate(disk.as_ref())?;
+        if self.drop_if_behind_start(now)? {
+            return Ok(());
+        }
+        self.log_start_offset = self.log_start_offset.max(self.segments[0].base_offset);
+        self.recovery_point = self.log_end_offset;
+        self.epochs.truncate_from_end(self.log_end_offset);
+        self.epochs.truncate_from_start(self.log_start_offset);
+        self.remove_stray_snapshots()?;
+        // A clean stop leaves a snapshot. Where there is none at all, nothing is known of producers, and nothing is scanned for.
+        if self.snapshots.is_empty() {
+            return Ok(());
+        }
+        let from = self.load_newest_snapshot(self.log_end_offset, now)?;
+        self.replay_producers(from, self.log_end_offset)
+    }
+
+    fn load_unclean(&mut self, now: Now) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        // A recovery point beyond the files (they were lost or replaced) says nothing about them.
+        let first = self.segment_at(self.recovery_point);
+        let base = self.segments[first].base_offset;
+        self.log_start_offset = self.log_start_offset.max(self.segments[0].base_offset);
+        for beyond in self.snapshots.range(base + 1..).copied().collect::<Vec<_>>() {
+            self.remove_snapshot(beyond)?;
+        }
+        let from = self.load_newest_snapshot(base, now)?;
+        self.replay_producers(from.max(self.segments[0].base_offset), base)?;
+        let mut end = base;
+        for at in first..self.segments.len() {
+            if at > first {
+                self.write_snapshot(self.segments[at].base_offset)?;
+            }
+            let (next, cut) = self.recover_segment(at)?;
+            end = next.unwrap_or(self.segments[at].base_offset);
+            let last = at + 1 == self.segments.len();
+            if cut > 0 && !last {
+                let gone: Vec<Segment> = self.segments.drain(at + 1..).collect();
+                for segment in gone {
+                    tracing::warn!(partition = %self.topic_partition, base = segment.base_offset, "deleting a segment that follows a damaged one");
+                    self.doom(&segment, now)?;
+                }
+                break;
+            }
+            if !last {
+                self.segments[at].seal(disk.as_ref())?;
+            }
+        }
+        self.log_end_offset = end;
+        if self.drop_if_behind_start(now)? {
+            return Ok(());
+        }
+        self.recovery_point = self.recovery_point.min(end);
+        self.epochs.truncate_from_end(end);
+        self.epochs.truncate_from_start(self.log_start_offset);
+        self.remove_stray_snapshots()
+    }
+
+    /// Reads a whole segment. Returns the offset after its last batch and how many bytes were cut.
+    fn recover_segment(&mut self, at: usize) -> Result<(Option<i64>, u64), LogError> {
+        let disk = self.disk.clone();
+        let Log { segments, producers, epochs, topic_partition, config, .. } = self;
+        let context = producer_state::Context { topic_partition, origin: Origin::Replication, transaction_version: 0 };
+        let segment = &mut segments[at];
+        let path = segment.log_path().to_owned();
+        segment.txns.reset(disk.as_ref()).map_err(LogError::io("cannot reset the transaction index of", &path))?;
+        let mut next = None;
+        let cut = segment.recover(disk.as_ref(), config, |txns, batch| {
+            let view = batch.view();
+            next = Some(view.next_offset());
+            if view.leader_epoch() >= 0 && epochs.latest().is_none_or(|(epoch, _)| view.leader_epoch() > epoch) {
+                epochs.assign(view.leader_epoch(), view.base_offset());
+            }
+            if !view.has_producer_id() {
+                return Ok(());
+            }
+            let mut update = producer_state::Update::default();
+            let (first, last) = (view.base_offset(), view.last_offset());
+            let prepared = if view.is_control() {
+                match EndTxnMarker::from_batch(batch) {
+                    Ok(Some((marker, ts))) => producers.prepare_marker(&mut update, context, &view, first, marker, ts),
+                    Ok(None) => Ok(()),
+                    Err(e) => return Err(LogError::corrupt(&path, format!("control batch at offset {first}: {e}"))),
+                }
+            } else {
+                producers.prepare(&mut update, context, &view, first, last, view.max_timestamp())
+            };
+            if let Err(e) = prepared {
+                tracing::warn!(partition = %topic_partition, offset = first, problem = e.message, "batch does not fit the producer state");
+                return Ok(());
+            }
+            producers.apply(&mut update);
+            for completed in update.completed.drain(..) {
+                if completed.aborted {
+                    let last_stable_offset = producers.last_stable_offset_after(&completed);
+                    let aborted = AbortedTxn {
+                        producer_id: completed.producer_id,
+                        first_offset: completed.first_offset,
+                        last_offset: completed.last_offset,
+                        last_stable_offset,
+                    };
+                    txns.append(disk.as_ref(), aborted).map_err(LogError::io("cannot write the transaction index of", &path))?;
+                }
+                producers.complete(&completed);
+            }
+            Ok(())
+        })?;
+        Ok((next, cut))
+    }
+
+    /// A log that ends below the checkpointed start lost its files: what is left is not what was acknowledged.
+    fn drop_if_behind_start(&mut self, now: Now) -> Result<bool, LogError> {
+        if self.log_end_offset >= self.log_start_offset {
+            return Ok(false);
+        }
+        tracing::warn!(
+            partition = %self.topic_partition,
+            log_end_offset = self.log_end_offset,
+            log_start_offset = self.log_start_offset,
+            "deleting all segments because the log ends before its start; were files removed?"
+        );
+        self.truncate_fully_and_start_at(self.log_start_offset, now)?;
+        self.recovery_point = self.log_start_offset;
+        Ok(true)
+    }
+
+    /// Keeps the snapshots at segment starts and the newest one.
+    fn remove_stray_snapshots(&mut self) -> Result<(), LogError> {
+        let Some(newest) = self.snapshots.last().copied() else { return Ok(()) };
+        let stray: Vec<i64> = self
+            .snapshots
+            .iter()
+            .copied()
+            .filter(|offset| *offset != newest && !self.segments.iter().any(|s| s.base_offset == *offset))
+            .collect();
+        for offset in stray {
+            self.remove_snapshot(offset)?;
+        }
+        Ok(())
+    }
+}
+
+/// The topic id of the directory, and whether its file was already there. A new one is written; the first append syncs it.
+fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid>) -> Result<(Option<Uuid>, bool), LogError> {
+    let known = if names.iter().any(|name| name == partition_metadata::FILE_NAME) { partition_metadata::read(disk, dir)? } else { None };
+    match (known, topic_id) {
+        (Some(known), Some(wanted)) if known != wanted => Err(LogError::corrupt(
+            dir,
+            format!("belongs to topic id {known}, but the metadata says {wanted}; move the directory away to start with an empty partition"),
+        )),
+        (Some(known), _) => Ok((Some(known), true)),
+        (None, None) => Ok((None, false)),
+        (None, Some(wanted)) => {
+            partition_metadata::write(disk, dir, wanted)?;
+            Ok((Some(wanted), false))
+        }
+    }
+}
+
+/// `<20 digits><suffix>`
+fn offset_of(name: &str, suffix: &str) -> Option<i64> {
+    let digits = name.strip_suffix(suffix)?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// Ends what a crash interrupted: deletions, compaction output, swaps, indexes without a segment. Returns the names that are left.
+fn tidy(disk: &dyn Disk, dir: &Path, is_new: bool) -> Result<Vec<String>, LogError> {
+    if is_new {
+        return Ok(Vec::new());
+    }
+    let entries = disk.list(dir).map_err(LogError::io("cannot list", dir))?;
+    let mut names: Vec<String> = entries.into_iter().filter(|e| !e.is_dir).map(|e| e.name).collect();
+    let remove = |name: &String| match disk.remove_file(&dir.join(name)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("cannot remove", dir.join(name))(e)),
+        _ => Ok(()),
+    };
+    let with = |names: &[String], suffix: &str| -> Vec<String> { names.iter().filter(|n| n.ends_with(suffix)).cloned().collect() };
+
+    for name in with(&names, DELETED) {
+        remove(&name)?;
+    }
+    let base = |name: &String| name.get(..20).and_then(|digits| digits.parse::<i64>().ok());
+    let cleaned = with(&names, CLEANED);
+    let first_cleaned = cleaned.iter().filter_map(base).min().unwrap_or(i64::MAX);
+    for name in &cleaned {
+        remove(name)?;
+    }
+    names.retain(|n| !n.ends_with(DELETED) && !n.ends_with(CLEANED));
+    // Swaps at or above unfinished output belong to it; the others were complete and replace what they cover.
+    for name in with(&names, SWAP) {
+        if base(&name).is_none_or(|offset| offset >= first_cleaned) {
+            remove(&name)?;
+            names.retain(|n| *n != name);
+        }
+    }
+    finish_swaps(disk, dir, &mut names, &remove)?;
+    for name in names.clone() {
+        let orphan = [OFFSET_INDEX, TIME_INDEX, TXN_INDEX]
+            .iter()
+            .filter_map(|suffix| offset_of(&name, suffix))
+            .any(|offset| !names.contains(&file_name(offset, LOG)));
+        if orphan {
+            tracing::warn!(file = %dir.join(&name).display(), "removing an index without its segment");
+            remove(&name)?;
+            names.retain(|n| *n != name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn finish_swaps(
+    disk: &dyn Disk,
+    dir: &Path,
+    names: &mut Vec<String>,
+    remove: &impl Fn(&String) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let swaps: Vec<String> = names.iter().filter(|n| n.ends_with(SWAP)).cloned().collect();
+    let mut covered: Option<(i64, i64)> = None;
+    for name in &swaps {
+        let Some(base) = name.strip_suffix(SWAP).and_then(|plain| offset_of(plain, LOG)) else { continue };
+        let path = dir.join(name);
+        let file = disk.open(&path, OpenMode::Read).map_err(LogError::io("cannot open", &path))?;
+        let len = file.len().map_err(LogError::io("cannot stat", &path))?;
+        let mut heads = crate::scan::HeadScan::new(file.as_ref(), 0, len);
+        let mut next = base;
+        while let Some(head) = heads.next().map_err(LogError::io("cannot read", &path))? {
+            next = head.view().map_or(next, |view| view.next_offset());
+        }
+        covered = Some(covered.map_or((base, next), |(low, high)| (low.min(base), high.max(next))));
+    }
+    if let Some((low, high)) = covered {
+        let replaced: Vec<String> = names
+            .iter()
+            .filter(|name| FILES.iter().chain([&SNAPSHOT]).filter_map(|suffix| offset_of(name, suffix)).any(|o| o >= low && o < high))
+            .cloned()
+            .collect();
+        for name in replaced {
+            remove(&name)?;
+            names.retain(|n| *n != name);
+        }
+    }
+    for name in swaps {
+        let Some(plain) = name.strip_suffix(SWAP).map(str::to_owned) else { continue };
+        disk.rename(&dir.join(&name), &dir.join(&plain)).map_err(LogError::io("cannot rename", dir.join(&name)))?;
+        names.retain(|n| *n != name && *n != plain);
+        names.push(plain);
+    }
+    Ok(())
+}

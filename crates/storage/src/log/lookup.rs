@@ -1,0 +1,57 @@
+//! Offsets by time, exact to the record. Kafka: UnifiedLog.fetchOffsetByTimestamp.
+
+use super::Log;
+use crate::error::LogError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// -1 where the question was not about time.
+    pub timestamp: i64,
+    pub offset: i64,
+    pub leader_epoch: Option<i32>,
+}
+
+impl TimestampOffset {
+    fn found((timestamp, offset, epoch): (i64, i64, i32)) -> Self {
+        Self { timestamp, offset, leader_epoch: (epoch >= 0).then_some(epoch) }
+    }
+}
+
+impl Log {
+    /// The first record with at least this timestamp.
+    pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
+        let disk = self.disk.as_ref();
+        for segment in &self.segments[self.segment_at(self.log_start_offset)..] {
+            let (max, _) = segment.max_timestamp(disk)?;
+            if segment.size == 0 || max < timestamp {
+                continue;
+            }
+            let found = segment.find_timestamp(disk, timestamp, self.log_start_offset, self.config.max_decompressed_bytes)?;
+            if let Some(found) = found {
+                return Ok(Some(TimestampOffset::found(found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The log start.
+    pub fn earliest_offset(&self) -> TimestampOffset {
+        let leader_epoch = self.epochs.epoch_for_offset(self.log_start_offset);
+        TimestampOffset { timestamp: -1, offset: self.log_start_offset, leader_epoch }
+    }
+
+    /// The first record that carries the largest timestamp of all.
+    pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
+        let disk = self.disk.as_ref();
+        let mut best: Option<(i64, usize)> = None;
+        for (at, segment) in self.segments.iter().enumerate() {
+            let (max, _) = segment.max_timestamp(disk)?;
+            if max >= 0 && best.is_none_or(|(known, _)| max > known) {
+                best = Some((max, at));
+            }
+        }
+        let Some((_, at)) = best else { return Ok(None) };
+        let found = self.segments[at].record_of_max_timestamp(disk, self.config.max_decompressed_bytes)?;
+        Ok(found.map(TimestampOffset::found))
+    }
+}

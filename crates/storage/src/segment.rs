@@ -1,0 +1,484 @@
+//! One segment: a file of batches and its indexes. Appends are one write; indexes follow in memory. Kafka: LogSegment. Hot path.
+
+use crate::config::LogConfig;
+use crate::error::LogError;
+use crate::index::txn::{AbortedTxn, TxnIndex};
+use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
+use crate::lazy_file::LazyFile;
+use crate::producer_state::CompletedTxn;
+use crate::scan::{BatchScan, Head, HeadScan, Scanned, unreadable};
+use base::disk::{Disk, File};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// The batches appended last, whose places need no index; most fetches read here.
+const RECENT: usize = 128;
+
+/// What an append needs to know of each batch it writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub last_offset: i64,
+    pub max_timestamp: i64,
+    pub size: u64,
+}
+
+/// A batch's place in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub position: u64,
+    pub size: u64,
+}
+
+pub(crate) struct Segment {
+    pub base_offset: i64,
+    pub size: u64,
+    log: LazyFile,
+    offsets: Index<OffsetEntry>,
+    times: Index<TimeEntry>,
+    pub txns: TxnIndex,
+    /// (timestamp, last offset of its batch); -1 when there is none.
+    max_timestamp: OnceLock<(i64, i64)>,
+    /// Max timestamp of the first batch: where segment.ms starts to count.
+    first_timestamp: OnceLock<i64>,
+    bytes_since_index: u64,
+    pub created_ms: i64,
+    pub jitter_ms: i64,
+    recent: VecDeque<(i64, u64)>,
+}
+
+pub(crate) fn file_name(offset: i64, suffix: &str) -> String {
+    format!("{offset:020}{suffix}")
+}
+
+pub(crate) const LOG: &str = ".log";
+pub(crate) const OFFSET_INDEX: &str = ".index";
+pub(crate) const TIME_INDEX: &str = ".timeindex";
+pub(crate) const TXN_INDEX: &str = ".txnindex";
+pub(crate) const FILES: [&str; 4] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX];
+
+impl Segment {
+    pub fn create(disk: &dyn Disk, dir: &Path, base_offset: i64, created_ms: i64, jitter_ms: i64) -> Result<Segment, LogError> {
+        let path = |suffix| dir.join(file_name(base_offset, suffix));
+        let error = |path: &PathBuf| LogError::io("cannot create", path.clone());
+        let (log, offsets, times) = (path(LOG), path(OFFSET_INDEX), path(TIME_INDEX));
+        Ok(Segment {
+            base_offset,
+            size: 0,
+            log: LazyFile::create(disk, log.clone()).map_err(error(&log))?,
+            offsets: Index::create(disk, offsets.clone()).map_err(error(&offsets))?,
+            times: Index::create(disk, times.clone()).map_err(error(&times))?,
+            txns: TxnIndex::new(path(TXN_INDEX)),
+            max_timestamp: OnceLock::from((-1, -1)),
+            first_timestamp: OnceLock::new(),
+            bytes_since_index: 0,
+            created_ms,
+            jitter_ms,
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// An existing segment; nothing but its length is looked at.
+    pub fn open(disk: &dyn Disk, dir: &Path, base_offset: i64, created_ms: i64, jitter_ms: i64) -> Result<Segment, LogError> {
+        let path = |suffix| dir.join(file_name(base_offset, suffix));
+        let log = path(LOG);
+        let size = disk.info(&log).map_err(LogError::io("cannot stat", &log))?.len;
+        Ok(Segment {
+            base_offset,
+            size,
+            log: LazyFile::new(log),
+            offsets: Index::cold(path(OFFSET_INDEX)),
+            times: Index::cold(path(TIME_INDEX)),
+            txns: TxnIndex::new(path(TXN_INDEX)),
+            max_timestamp: OnceLock::new(),
+            first_timestamp: OnceLock::new(),
+            bytes_since_index: 0,
+            created_ms,
+            jitter_ms,
+            recent: VecDeque::new(),
+        })
+    }
+
+    fn io(&self, action: &'static str) -> impl FnOnce(std::io::Error) -> LogError {
+        LogError::io(action, self.log.path())
+    }
+
+    pub fn log_path(&self) -> &Path {
+        self.log.path()
+    }
+
+    pub fn file(&self, disk: &dyn Disk) -> Result<&Arc<dyn File>, LogError> {
+        self.log.get(disk).map_err(self.io("cannot open"))
+    }
+
+    fn relative(&self, offset: i64) -> u32 {
+        offset.saturating_sub(self.base_offset).clamp(0, i64::from(i32::MAX)) as u32
+    }
+
+    /// Whether an append of `incoming` bytes must go to a new segment.
+    pub fn should_roll(&self, disk: &dyn Disk, config: &LogConfig, incoming: u64, max_timestamp: i64, last_offset: i64, now_ms: i64) -> bool {
+        let due = || self.size > 0 && self.waited_ms(disk, now_ms, max_timestamp) > config.segment_ms - self.jitter_ms;
+        let entries = |size: usize| config.segment_index_bytes.max(0) as usize / size;
+        self.size + incoming > config.segment_bytes.max(0) as u64
+            || last_offset.saturating_sub(self.base_offset) > i64::from(i32::MAX)
+            || self.offsets.memory_len() >= entries(OffsetEntry::SIZE).max(1)
+            || self.times.memory_len() >= entries(TimeEntry::SIZE).saturating_sub(1).max(1)
+            || due()
+    }
+
+    /// Time from the first batch to `max_timestamp`, or since creation when batches carry no time.
+    fn waited_ms(&self, disk: &dyn Disk, now_ms: i64, max_timestamp: i64) -> i64 {
+        match self.first_timestamp(disk) {
+            first if first >= 0 => max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        }
+    }
+
+    fn first_timestamp(&self, disk: &dyn Disk) -> i64 {
+        if self.size == 0 {
+            return -1;
+        }
+        if let Some(first) = self.first_timestamp.get() {
+            return *first;
+        }
+        let read = || -> Option<i64> {
+            let head = HeadScan::new(self.log.get(disk).ok()?.as_ref(), 0, self.size).next().ok()??;
+            Some(head.view()?.max_timestamp())
+        };
+        *self.first_timestamp.get_or_init(|| read().unwrap_or(-1))
+    }
+
+    /// Writes `first` then `second` at the end; `batches` describes them.
+    pub fn append(&mut self, disk: &dyn Disk, config: &LogConfig, first: &[u8], second: &[u8], batches: &[Appended]) -> Result<(), LogError> {
+        let file = self.log.get(disk).map_err(LogError::io("cannot open", self.log.path()))?;
+        file.write_two_at(first, second, self.size)
+            .map_err(LogError::io("cannot append to (is the disk full?)", self.log.path()))?;
+        if self.size == 0
+            && let Some(batch) = batches.first()
+        {
+            self.first_timestamp = OnceLock::from(batch.max_timestamp);
+        }
+        let interval = config.index_interval_bytes.max(0) as u64;
+        for batch in batches {
+            self.note(batch, interval);
+        }
+        Ok(())
+    }
+
+    /// Bookkeeping for one batch that now lies at the end.
+    fn note(&mut self, batch: &Appended, interval: u64) {
+        let (mut max, mut max_offset) = self.max_timestamp.get().copied().unwrap_or((-1, -1));
+        if batch.max_timestamp > max {
+            (max, max_offset) = (batch.max_timestamp, batch.last_offset);
+            self.max_timestamp = OnceLock::from((max, max_offset));
+        }
+        if self.bytes_since_index > interval {
+            self.offsets.push(OffsetEntry { relative_offset: self.relative(batch.last_offset), position: self.size as u32 });
+            if max >= 0 {
+                self.times.push(TimeEntry { timestamp: max, relative_offset: self.relative(max_offset) });
+            }
+            self.bytes_since_index = 0;
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((batch.last_offset, self.size));
+        self.size += batch.size;
+        self.bytes_since_index += batch.size;
+    }
+
+    /// The first batch whose last offset is at least `offset`.
+    pub fn find(&self, disk: &dyn Disk, offset: i64) -> Result<Option<Place>, LogError> {
+        if self.recent.front().is_some_and(|(last, position)| *position == 0 || *last < offset) {
+            let at = self.recent.partition_point(|(last, _)| *last < offset);
+            let Some((_, position)) = self.recent.get(at) else { return Ok(None) };
+            let end = self.recent.get(at + 1).map_or(self.size, |(_, next)| *next);
+            return Ok(Some(Place { position: *position, size: end - position }));
+        }
+        Ok(self.find_head(disk, offset)?.map(|head| Place { position: head.position, size: head.size }))
+    }
+
+    fn find_head(&self, disk: &dyn Disk, offset: i64) -> Result<Option<Head>, LogError> {
+        if self.size == 0 {
+            return Ok(None);
+        }
+        let start = self.index_position(disk, offset)?;
+        let mut heads = HeadScan::new(self.file(disk)?.as_ref(), start, self.size);
+        while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
+            if head.view().is_some_and(|view| view.last_offset() >= offset) {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a scan for `offset` may start.
+    fn index_position(&self, disk: &dyn Disk, offset: i64) -> Result<u64, LogError> {
+        let relative = self.relative(offset);
+        let entry = self.offsets.floor(disk, |e| e.relative_offset <= relative).map_err(self.io("cannot search the index of"))?;
+        Ok(entry.map_or(0, |e| u64::from(e.position)))
+    }
+
+    /// An offset that is not below any in the first `position` bytes; None without an index entry behind them.
+    pub fn upper_offset(&self, disk: &dyn Disk, position: u64) -> Result<Option<i64>, LogError> {
+        let at = self.offsets.partition_point(disk, |e| u64::from(e.position) < position).map_err(self.io("cannot search the index of"))?;
+        let entry = self.offsets.get(disk, at).map_err(self.io("cannot search the index of"))?;
+        Ok(entry.map(|e| self.base_offset + i64::from(e.relative_offset)))
+    }
+
+    /// (timestamp, last offset of its batch), -1 when nothing has one.
+    pub fn max_timestamp(&self, disk: &dyn Disk) -> Result<(i64, i64), LogError> {
+        if let Some(max) = self.max_timestamp.get() {
+            return Ok(*max);
+        }
+        // A sealed segment's last time entry is its maximum; without entries the headers tell.
+        let entry = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
+        let max = match entry {
+            Some(entry) => (entry.timestamp, self.base_offset + i64::from(entry.relative_offset)),
+            None => self.scan_max_timestamp(disk, 0, (-1, -1))?,
+        };
+        Ok(*self.max_timestamp.get_or_init(|| max))
+    }
+
+    fn scan_max_timestamp(&self, disk: &dyn Disk, from: u64, mut max: (i64, i64)) -> Result<(i64, i64), LogError> {
+        if from >= self.size {
+            return Ok(max);
+        }
+        let mut heads = HeadScan::new(self.file(disk)?.as_ref(), from, self.size);
+        while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
+            if let Some(view) = head.view()
+                && view.max_timestamp() > max.0
+            {
+                max = (view.max_timestamp(), view.last_offset());
+            }
+        }
+        Ok(max)
+    }
+
+    /// The largest timestamp, or when the file was last changed if no record has one.
+    pub fn largest_timestamp(&self, disk: &dyn Disk) -> Result<i64, LogError> {
+        let (max, _) = self.max_timestamp(disk)?;
+        if max >= 0 {
+            return Ok(max);
+        }
+        Ok(disk.info(self.log.path()).map_err(self.io("cannot stat"))?.modified_ms)
+    }
+
+    /// The first record at or after `timestamp` and at or after `from`: (timestamp, offset, epoch).
+    pub fn find_timestamp(&self, disk: &dyn Disk, timestamp: i64, from: i64, cap: usize) -> Result<Option<(i64, i64, i32)>, LogError> {
+        let entry = self.times.floor(disk, |e| e.timestamp <= timestamp).map_err(self.io("cannot search the time index of"))?;
+        let indexed = entry.map_or(self.base_offset, |e| self.base_offset + i64::from(e.relative_offset));
+        let start = self.index_position(disk, indexed.max(from))?;
+        let mut batches = BatchScan::new(self.file(disk)?.as_ref(), start, self.size);
+        loop {
+            let batch = match batches.next().map_err(unreadable(self.log.path()))? {
+                Scanned::Batch(batch) => batch,
+                Scanned::Bad(at, error) => return Err(LogError::corrupt(self.log.path(), format!("at position {at}: {error}"))),
+                Scanned::End => return Ok(None),
+            };
+            let view = batch.view();
+            if view.max_timestamp() < timestamp || view.last_offset() < from {
+                continue;
+            }
+            let found = first_record(&batch, cap, |ts, offset| ts >= timestamp && offset >= from)
+                .map_err(|e| LogError::corrupt(self.log.path(), format!("batch at offset {}: {e}", view.base_offset())))?;
+            if let Some((ts, offset)) = found {
+                return Ok(Some((ts, offset, view.leader_epoch())));
+            }
+        }
+    }
+
+    /// The first record that carries the segment's largest timestamp.
+    pub fn record_of_max_timestamp(&self, disk: &dyn Disk, cap: usize) -> Result<Option<(i64, i64, i32)>, LogError> {
+        match self.max_timestamp(disk)? {
+            (max, _) if max < 0 => Ok(None),
+            (max, _) => self.find_timestamp(disk, max, self.base_offset, cap),
+        }
+    }
+
+    pub fn add_aborted(&mut self, disk: &dyn Disk, txn: &CompletedTxn, last_stable_offset: i64) -> Result<(), LogError> {
+        let entry = AbortedTxn {
+            producer_id: txn.producer_id,
+            first_offset: txn.first_offset,
+            last_offset: txn.last_offset,
+            last_stable_offset,
+        };
+        self.txns.append(disk, entry).map_err(LogError::io("cannot write the transaction index of", self.log.path()))
+    }
+
+    /// Takes the indexes into memory and finds the log end, scanning only behind the last index entry.
+    pub fn activate(&mut self, disk: &dyn Disk) -> Result<i64, LogError> {
+        self.offsets.load(disk).map_err(LogError::io("cannot read the index of", self.log.path()))?;
+        self.times.load(disk).map_err(LogError::io("cannot read the time index of", self.log.path()))?;
+        let last_offset_entry = self.offsets.last(disk).map_err(self.io("cannot read the index of"))?;
+        let last_time = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
+        let start = last_offset_entry.map_or(0, |e| u64::from(e.position));
+        let mut max = last_time.map_or((-1, -1), |e| (e.timestamp, self.base_offset + i64::from(e.relative_offset)));
+        let mut next_offset = self.base_offset;
+        if self.size > 0 {
+            if start >= self.size {
+                let problem = format!("its index points to {start}, beyond its {} bytes; remove the .index file to have it rebuilt", self.size);
+                return Err(LogError::corrupt(self.log.path(), problem));
+            }
+            let mut recent = VecDeque::new();
+            let mut heads = HeadScan::new(self.file(disk)?.as_ref(), start, self.size);
+            while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
+                let Some(view) = head.view() else { break };
+                next_offset = view.next_offset();
+                if view.max_timestamp() > max.0 {
+                    max = (view.max_timestamp(), view.last_offset());
+                }
+                if recent.len() == RECENT {
+                    recent.pop_front();
+                }
+                recent.push_back((view.last_offset(), head.position));
+            }
+            self.recent = recent;
+            self.bytes_since_index = self.size - start;
+            self.log.release();
+        }
+        self.max_timestamp = OnceLock::from(max);
+        Ok(next_offset)
+    }
+
+    /// Reads every batch, rebuilds the indexes and cuts the file at the first bad byte. `visit` sees each good batch in order and may
+    /// refuse one. Returns how many bytes were cut.
+    pub fn recover(
+        &mut self,
+        disk: &dyn Disk,
+        config: &LogConfig,
+        mut visit: impl FnMut(&mut TxnIndex, &record::Batch) -> Result<(), LogError>,
+    ) -> Result<u64, LogError> {
+        let total = self.size;
+        let rebuild = "cannot rebuild the indexes of";
+        self.offsets.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
+        self.times.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
+        self.max_timestamp = OnceLock::from((-1, -1));
+        self.first_timestamp = OnceLock::new();
+        self.recent.clear();
+        self.size = 0;
+        self.bytes_since_index = 0;
+        let file = self.file(disk)?.clone();
+        let interval = config.index_interval_bytes.max(0) as u64;
+        let mut batches = BatchScan::new(file.as_ref(), 0, total);
+        let mut expected = self.base_offset;
+        let problem = loop {
+            let batch = match batches.next().map_err(unreadable(self.log.path()))? {
+                Scanned::End => break None,
+                Scanned::Bad(_, error) => break Some(error.to_string()),
+                Scanned::Batch(batch) => batch,
+            };
+            let view = batch.view();
+            if !view.is_valid() {
+                break Some(format!("checksum of the batch at offset {} is wrong", view.base_offset()));
+            }
+            let (first, last) = (view.base_offset(), view.last_offset());
+            let in_range = last >= first && last - self.base_offset <= i64::from(i32::MAX);
+            if !in_range || last < expected {
+                break Some(format!("batch {first}..={last} does not follow offset {expected}"));
+            }
+            expected = last + 1;
+            visit(&mut self.txns, &batch)?;
+            self.note(&Appended { last_offset: last, max_timestamp: view.max_timestamp(), size: view.size() as u64 }, interval);
+        };
+        let cut = total - self.size;
+        if let Some(problem) = problem {
+            tracing::warn!(segment = %self.log.path().display(), valid_bytes = self.size, cut_bytes = cut, problem, "cutting the segment at the first bad byte");
+        }
+        if cut > 0 {
+            file.set_len(self.size).map_err(self.io("cannot truncate"))?;
+        }
+        Ok(cut)
+    }
+
+    /// Cuts everything from `offset` on. Returns whether anything went.
+    pub fn truncate(&mut self, disk: &dyn Disk, offset: i64, now_ms: i64) -> Result<bool, LogError> {
+        let place = self.find(disk, offset)?;
+        let relative = self.relative(offset);
+        let base = self.base_offset;
+        let error = "cannot truncate the indexes of";
+        let path = self.log.path().to_owned();
+        self.offsets.truncate(disk, |e| e.relative_offset < relative && offset > base).map_err(LogError::io(error, &path))?;
+        self.times.truncate(disk, |e| e.relative_offset < relative && offset > base).map_err(LogError::io(error, &path))?;
+        self.txns.truncate(disk, offset).map_err(LogError::io(error, &path))?;
+        let cut = match place {
+            None => false,
+            Some(place) => {
+                self.file(disk)?.set_len(place.position).map_err(LogError::io("cannot truncate", &path))?;
+                self.size = place.position;
+                while self.recent.back().is_some_and(|(_, position)| *position >= self.size) {
+                    self.recent.pop_back();
+                }
+                true
+            }
+        };
+        if self.size == 0 {
+            self.created_ms = now_ms;
+            self.first_timestamp = OnceLock::new();
+            self.recent.clear();
+        }
+        let last_time = self.times.last(disk).map_err(LogError::io(error, &path))?;
+        let max = last_time.map_or((-1, -1), |e| (e.timestamp, base + i64::from(e.relative_offset)));
+        let from = if max.1 >= 0 { self.index_position(disk, max.1)? } else { 0 };
+        let max = self.scan_max_timestamp(disk, from, max)?;
+        self.max_timestamp = OnceLock::from(max);
+        let last_indexed = self.offsets.last(disk).map_err(LogError::io(error, &path))?;
+        self.bytes_since_index = self.size - last_indexed.map_or(0, |e| u64::from(e.position)).min(self.size);
+        Ok(cut)
+    }
+
+    /// The last time entry, forced, when the segment gets no more appends.
+    fn finish_times(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        let (max, offset) = self.max_timestamp(disk)?;
+        if max >= 0 {
+            self.times.push(TimeEntry { timestamp: max, relative_offset: self.relative(offset) });
+        }
+        Ok(())
+    }
+
+    /// At roll: indexes get their last entries and go to their files for good.
+    pub fn seal(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        self.finish_times(disk)?;
+        let error = "cannot write the indexes of";
+        self.offsets.seal(disk).map_err(LogError::io(error, self.log.path()))?;
+        self.times.seal(disk).map_err(LogError::io(error, self.log.path()))?;
+        self.recent = VecDeque::new();
+        Ok(())
+    }
+
+    /// Before a flush: the index files hold what memory holds.
+    pub fn persist_indexes(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        let error = "cannot write the indexes of";
+        self.offsets.persist(disk).map_err(LogError::io(error, self.log.path()))?;
+        self.times.persist(disk).map_err(LogError::io(error, self.log.path()))
+    }
+
+    /// The index files, for a sync elsewhere.
+    pub fn index_paths(&self, dir: &Path) -> Vec<PathBuf> {
+        let always = [OFFSET_INDEX, TIME_INDEX].map(|suffix| dir.join(file_name(self.base_offset, suffix)));
+        always.into_iter().chain(self.txns.path_if_any().map(Path::to_owned)).collect()
+    }
+}
+
+/// The first record of a batch that satisfies `wanted`: (timestamp, offset).
+fn first_record(batch: &record::Batch, cap: usize, wanted: impl Fn(i64, i64) -> bool) -> Result<Option<(i64, i64)>, record::RecordError> {
+    if batch.view().magic() < 2 {
+        for record in batch.records(cap)? {
+            let record = record?;
+            if wanted(record.timestamp, record.offset) {
+                return Ok(Some((record.timestamp, record.offset)));
+            }
+        }
+        return Ok(None);
+    }
+    let mut found = None;
+    record::scan_records(&batch.view(), cap, |head| {
+        if wanted(head.timestamp, head.offset) {
+            found = Some((head.timestamp, head.offset));
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
