@@ -125,7 +125,7 @@ impl Program {
                 }
             }
         }
-        match command.args.iter().find(|arg| arg.required && !values.contains_key(arg.key())) {
+        match command.args.iter().rev().find(|arg| arg.required && !values.contains_key(arg.key())) {
             Some(arg) => Err(self.error(Some(command), &format!("argument {} is required", arg.shown()))),
             None => Ok(Parsed { command: command.name, values }),
         }

@@ -195,8 +195,7 @@ impl Parser {
             .map(|i| options.parser.opts[i].names.join("/"))
             .collect();
         if !missing.is_empty() && !args.is_empty() && !options.has("help") && !options.has("version") {
-            let plural = if missing.len() == 1 { "" } else { "s" };
-            return Err(Failure::Options(format!("Missing required option{plural} [{}]", missing.join(", "))));
+            return Err(Failure::Options(format!("Missing required option(s) [{}]", missing.join(", "))));
         }
         Ok(options)
     }

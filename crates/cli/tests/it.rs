@@ -44,7 +44,10 @@ fn run(line: &str) -> (i32, String, Option<String>) {
         .expect("the binary runs");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let err = text(output.stderr);
-    let usage = |line: &&str| ["usage: ", "       ", "Option ", "------"].iter().any(|prefix| line.starts_with(prefix));
+    let usage = |line: &&str| {
+        ["usage: ", "       ", "------"].iter().any(|prefix| line.starts_with(prefix))
+            || line.starts_with("Option ") && line.trim_end().ends_with("Description")
+    };
     let first = err.lines().find(|line| !usage(line)).map(str::to_owned);
     (output.status.code().unwrap_or(-1), text(output.stdout), first)
 }

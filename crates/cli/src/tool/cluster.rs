@@ -10,8 +10,7 @@ use crate::java::exception_text;
 use crate::out::say;
 use crate::{properties, session};
 
-const SERVER: Arg =
-    Arg { long: "--bootstrap-server", short: "-b", takes: Takes::One, required: false, help: "The brokers to connect to." };
+const SERVER: Arg = Arg { long: "--bootstrap-server", short: "-b", takes: Takes::One, required: false, help: "The brokers to connect to." };
 const CONTROLLER: Arg =
     Arg { long: "--bootstrap-controller", short: "-C", takes: Takes::One, required: false, help: "The controllers to connect to." };
 const CONFIG: Arg = Arg { long: "--config", short: "", takes: Takes::One, required: false, help: "(Deprecated) Use --command-config." };

@@ -133,7 +133,9 @@ impl Joining {
 async fn measure(plan: Plan) -> Result<(), Failure> {
     if plan.header {
         let first = if plan.detailed { "time, threadId" } else { "start.time, end.time" };
-        say!("{first}, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec");
+        say!(
+            "{first}, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec"
+        );
     }
     let mut consumer = Consumer::new(plan.config.clone())?;
     let (start_ms, start) = (wall_ms(), Instant::now());

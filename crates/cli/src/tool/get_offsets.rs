@@ -134,7 +134,7 @@ fn partition_set(text: Option<&str>) -> Result<Partitions, Failure> {
 impl Filter {
     /// `topic`, `topic:3`, `topic:1-3` (without 3), `topic:1-`, `topic:-3`; the topic may be left out.
     fn parse(rule: &str) -> Result<Self, Failure> {
-        let invalid = || Failure::new(format!("Invalid rule specification: {rule}"));
+        let invalid = || Failure::new(format!("org.apache.kafka.tools.TerseException: Invalid rule specification: {rule}"));
         let pattern = Regex::new("^([^:,]*)(?::(?:([0-9]*)|(?:([0-9]*)-([0-9]*))))?$").map_err(|_| invalid())?;
         let groups = pattern.captures(rule).ok_or_else(invalid)?;
         let group = |i: usize| groups.get(i).map(|found| found.as_str()).filter(|text| !text.is_empty());

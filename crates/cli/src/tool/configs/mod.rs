@@ -41,7 +41,11 @@ fn parser() -> Parser {
         .text("entity-type", "", "What is meant: topics, clients, users, brokers, broker-loggers, ips, client-metrics or groups.")
         .text("entity-name", "", "Its name: a topic, client id, user, broker id, address, name or group.")
         .flag("entity-default", "The default of clients, users, brokers or ips.")
-        .text("add-config", "", "Configs to set, key=value separated by commas; values that hold commas go in square brackets: k1=v1,k2=[v1,v2].")
+        .text(
+            "add-config",
+            "",
+            "Configs to set, key=value separated by commas; values that hold commas go in square brackets: k1=v1,k2=[v1,v2].",
+        )
         .text("add-config-file", "", "A property file of configs to set.")
         .text("delete-config", "", "Configs to remove, separated by commas.")
         .text("topic", "", "The topic.")
@@ -175,7 +179,9 @@ fn check(options: &Options) -> Result<Entities, Failure> {
         return bad("Only one of --bootstrap-server or --bootstrap-controller can be specified".into());
     }
     check_names(options, &entities)?;
-    if options.has("alter") { check_alter(options, &entities)? }
+    if options.has("alter") {
+        check_alter(options, &entities)?
+    }
     Ok(entities)
 }
 

@@ -42,8 +42,11 @@ async fn quotas(admin: &Admin, entities: &Entities) -> Result<Quotas, Failure> {
         };
         ComponentData { entity_type: entity_type(kind).to_owned(), match_type, match_: name, ..Default::default() }
     };
-    let request =
-        DescribeClientQuotasRequest { components: entities.types.iter().enumerate().map(component).collect(), strict: true, ..Default::default() };
+    let request = DescribeClientQuotasRequest {
+        components: entities.types.iter().enumerate().map(component).collect(),
+        strict: true,
+        ..Default::default()
+    };
     let response = admin.any(request).await.map_err(refused)?;
     if response.error_code != 0 {
         return Err(refused(client::Error::broker(ErrorCode::from_code(response.error_code), response.error_message)));
@@ -61,8 +64,10 @@ pub async fn describe(admin: &Admin, entities: &Entities) -> Result<(), Failure>
             let (_, name) = entity.iter().find(|(found, _)| found == kind)?;
             Some(name.as_ref().map_or(format!("the default {shown}"), |name| format!("{shown} '{name}'")))
         };
-        let parts: Vec<String> =
-            [("user", "user-principal"), ("client-id", "client-id"), ("ip", "ip")].iter().filter_map(|(kind, shown)| part(kind, shown)).collect();
+        let parts: Vec<String> = [("user", "user-principal"), ("client-id", "client-id"), ("ip", "ip")]
+            .iter()
+            .filter_map(|(kind, shown)| part(kind, shown))
+            .collect();
         let values: Vec<String> = values.iter().map(|(key, value)| format!("{key}={}", java_double(*value))).collect();
         say!("Quota configs for {} are {}", parts.join(", "), values.join(", "));
     }

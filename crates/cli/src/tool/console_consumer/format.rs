@@ -26,7 +26,10 @@ pub enum Formatter {
     /// As `Default`, and a line in the log.
     Logging(Columns),
     NoOp,
-    Coordinator { family: Family, kinds: &'static [i16] },
+    Coordinator {
+        family: Family,
+        kinds: &'static [i16],
+    },
 }
 
 impl Formatter {
