@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod config;
+pub mod consumer;
 pub mod core;
 mod driver;
 mod error;
@@ -13,6 +14,7 @@ mod types;
 
 pub use admin::Admin;
 pub use config::Config;
+pub use consumer::{Consumer, ConsumerRecord, ConsumerRecords};
 pub use driver::Topics;
 pub use error::{Error, Result};
 pub use producer::{Header, Producer, ProducerRecord, RecordMetadata};

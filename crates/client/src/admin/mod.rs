@@ -11,6 +11,11 @@ pub use crate::driver::CoordinatorKind;
 pub use cluster::ClusterDescription;
 pub use configs::{AlterConfigOp, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSynonym, OpType};
 pub use groups::{GroupDescription, GroupListing, GroupMember, ListGroupsOptions, MemberToRemove};
+/// Requests and answers that the consumer shares.
+pub(crate) mod groups_wire {
+    pub(crate) use super::groups::{OFFSETS_BY_NAME, offset_commit_request, offset_fetch_request, read_offset_commit, read_offset_fetch};
+    pub(crate) use super::offsets::{list_offsets_request, read_list_offsets};
+}
 pub use topics::{CreateTopicsOptions, CreatedTopic, NewPartitions, NewTopic, TopicDescription, TopicListing, TopicPartitionInfo};
 
 use crate::config::{Config, ConnectionConfig};

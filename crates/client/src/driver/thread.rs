@@ -2,7 +2,7 @@
 //! runtime, or from none, and a caller that computes for minutes does not starve heartbeats. Kafka: the producer's and the consumer's
 //! background threads.
 
-use base::{Instant, Now};
+use base::Instant;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,10 +26,6 @@ impl Clock {
 
     pub fn wall_ms() -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
-    }
-
-    pub fn now(&self) -> Now {
-        Now { mono: self.mono(), wall_ms: Self::wall_ms() }
     }
 
     pub fn to_tokio(self, instant: Instant) -> tokio::time::Instant {

@@ -1,0 +1,315 @@
+//! Owns: what the consumer handle, the fetcher and the group task share: one lock, three bells. Also the way to the group coordinator and
+//! commits, which all three need.
+
+use super::config::ConsumerConfig;
+use crate::admin::groups_wire::{OFFSETS_BY_NAME, offset_commit_request, offset_fetch_request, read_offset_commit, read_offset_fetch};
+use crate::core::completed_fetch::CompletedFetch;
+use crate::core::subscription::Partitions;
+use crate::driver::cluster::coordinator_slot;
+use crate::driver::connection::Connection;
+use crate::driver::{Cluster, CoordinatorKind};
+use crate::error::{Error, Result};
+use crate::types::OffsetAndMetadata;
+use base::{Instant, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use wire::ErrorCode;
+use wire::messages::{OffsetCommitRequest, OffsetFetchRequest};
+
+pub type Offsets = BTreeMap<TopicPartition, OffsetAndMetadata>;
+pub type TopicMatcher = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+pub struct Shared {
+    pub config: ConsumerConfig,
+    pub cluster: Cluster,
+    state: Mutex<State>,
+    /// Poll should look again.
+    pub data: Notify,
+    /// The fetcher should look again.
+    pub fetch: Notify,
+    /// The group task should look again.
+    pub group: Notify,
+    /// The group task should leave the group.
+    pub leave_bell: Notify,
+    /// Commits go out one after another.
+    pub committing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub subscription: Subscription,
+    pub partitions: Partitions,
+    pub ready: VecDeque<CompletedFetch>,
+    pub buffered_bytes: usize,
+    pub errors: VecDeque<Error>,
+    pub wakeup: bool,
+    pub coordinator: Option<i32>,
+    pub member: Member,
+    /// What the group task wants done inside a poll, in order.
+    pub callbacks: VecDeque<Callback>,
+    pub in_poll: bool,
+    pub last_poll: Option<Instant>,
+    pub polls: u64,
+    pub leave: Option<oneshot::Sender<()>>,
+    pub last_auto_commit: Offsets,
+    pub counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub records: u64,
+    pub bytes: u64,
+    pub fetches: u64,
+    pub rebalances: u64,
+}
+
+#[derive(Clone, Default)]
+pub enum Subscription {
+    #[default]
+    None,
+    Assigned,
+    Topics(BTreeSet<String>),
+    Matching(TopicMatcher),
+}
+
+impl Subscription {
+    pub fn is_group(&self) -> bool {
+        matches!(self, Subscription::Topics(_) | Subscription::Matching(_))
+    }
+}
+
+/// The identity that commits carry.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub id: String,
+    pub generation: i32,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self { id: String::new(), generation: -1 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Give these up; the others stay.
+    Revoke(Vec<TopicPartition>),
+    /// The group has given these to others already.
+    Lose(Vec<TopicPartition>),
+    /// All partitions from now on, and the ones among them that are new.
+    Assign { all: Vec<TopicPartition>, added: Vec<TopicPartition> },
+}
+
+pub struct Callback {
+    pub change: Change,
+    pub done: oneshot::Sender<()>,
+}
+
+impl Shared {
+    pub fn new(config: ConsumerConfig, cluster: Cluster) -> Self {
+        Self {
+            config,
+            cluster,
+            state: Mutex::default(),
+            data: Notify::new(),
+            fetch: Notify::new(),
+            group: Notify::new(),
+            leave_bell: Notify::new(),
+            committing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> Instant {
+        self.cluster.clock().mono()
+    }
+
+    pub fn api_deadline(&self) -> Instant {
+        self.now() + self.config.api_timeout
+    }
+
+    pub fn group_id(&self) -> Result<&str> {
+        let text = "To use the group management or offset commit APIs, you must provide a valid group.id in the consumer configuration.";
+        self.config.group_id.as_deref().ok_or_else(|| Error::broker(ErrorCode::InvalidGroupId, Some(text.to_owned())))
+    }
+
+    /// An error that the next poll returns.
+    pub fn report(&self, error: Error) {
+        self.state().errors.push_back(error);
+        self.data.notify_one();
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        self.cluster.thread().sleep(duration).await;
+    }
+
+    /// A connection to the group coordinator, on its own socket.
+    pub async fn coordinator(&self, deadline: Instant) -> Result<Arc<Connection>> {
+        let group = self.group_id()?;
+        let known = self.state().coordinator;
+        let node = match known {
+            Some(node) => node,
+            None => {
+                let node = self.cluster.find_coordinator(CoordinatorKind::Group, group, deadline).await?.id;
+                self.state().coordinator = Some(node);
+                node
+            }
+        };
+        let connection = self.cluster.connection(coordinator_slot(node), deadline).await;
+        if connection.is_err() {
+            self.forget_coordinator();
+        }
+        connection
+    }
+
+    pub fn forget_coordinator(&self) {
+        self.state().coordinator = None;
+    }
+
+    /// Whether an error means that the coordinator is elsewhere; forgets it then.
+    pub fn note_coordinator_error(&self, error: &Error) {
+        let moved = match error {
+            Error::Disconnected(_) => true,
+            _ => matches!(error.code(), Some(ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable | ErrorCode::RequestTimedOut)),
+        };
+        if moved {
+            self.forget_coordinator();
+        }
+    }
+
+    /// Commits, retrying what can be retried until `deadline`.
+    pub async fn commit(&self, offsets: &Offsets, deadline: Instant) -> Result<()> {
+        self.group_id()?;
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let _in_turn = self.committing.lock().await;
+        let mut attempts = 0;
+        loop {
+            let error = match self.try_commit(offsets, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            self.note_coordinator_error(&error);
+            let delay = self.cluster.backoff_delay(attempts);
+            attempts += 1;
+            if !error.is_retriable() {
+                return Err(commit_failure(error));
+            }
+            if self.now() + delay >= deadline {
+                let millis = self.config.api_timeout.as_millis();
+                return Err(Error::Timeout(format!("Timeout of {millis}ms expired before successfully committing offsets: {error}")));
+            }
+            self.sleep(delay).await;
+        }
+    }
+
+    async fn try_commit(&self, offsets: &Offsets, deadline: Instant) -> Result<()> {
+        let connection = self.coordinator(deadline).await?;
+        let member = {
+            let state = self.state();
+            if state.subscription.is_group() { state.member.clone() } else { Member::default() }
+        };
+        let instance = self.config.group_instance_id.as_deref().filter(|_| member.generation >= 0);
+        let request = offset_commit_request(self.group_id()?, member.generation, &member.id, instance, offsets);
+        let version = connection.versions.choose::<OffsetCommitRequest>(2, OFFSETS_BY_NAME, connection.name())?;
+        let response = connection.request(&request, version, self.cluster.request_deadline(deadline)).await?;
+        let mut first = Ok(());
+        for (partition, result) in read_offset_commit(response) {
+            if let Err(error) = result {
+                tracing::debug!("offset of {partition} was not committed: {error}");
+                // An error that no retry can help weighs more.
+                let weighs_more = first.as_ref().err().is_none_or(|known: &Error| known.is_retriable() && !error.is_retriable());
+                if weighs_more {
+                    first = Err(error);
+                }
+            }
+        }
+        first
+    }
+
+    /// Committed offsets; partitions without one are None.
+    pub async fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        deadline: Instant,
+    ) -> Result<BTreeMap<TopicPartition, Option<OffsetAndMetadata>>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut attempts = 0;
+        loop {
+            let error = match self.try_committed(partitions, deadline).await {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            self.note_coordinator_error(&error);
+            let delay = self.cluster.backoff_delay(attempts);
+            attempts += 1;
+            if !error.is_retriable() {
+                return Err(error);
+            }
+            if self.now() + delay >= deadline {
+                let millis = self.config.api_timeout.as_millis();
+                return Err(Error::Timeout(format!(
+                    "Timeout of {millis}ms expired before the last committed offset for partitions [{}] could be determined. Try tuning default.api.timeout.ms larger to relax the threshold.",
+                    join(partitions)
+                )));
+            }
+            self.sleep(delay).await;
+        }
+    }
+
+    async fn try_committed(
+        &self,
+        partitions: &[TopicPartition],
+        deadline: Instant,
+    ) -> Result<BTreeMap<TopicPartition, Option<OffsetAndMetadata>>> {
+        let connection = self.coordinator(deadline).await?;
+        let version = connection.versions.choose::<OffsetFetchRequest>(1, OFFSETS_BY_NAME, connection.name())?;
+        let request = offset_fetch_request(version, self.group_id()?, None, Some(partitions), version >= 7);
+        let response = connection.request(&request, version, self.cluster.request_deadline(deadline)).await?;
+        let mut found = read_offset_fetch(response)?;
+        let one = |partition: &TopicPartition| Ok((partition.clone(), found.remove(partition).unwrap_or(Ok(None))?));
+        partitions.iter().map(one).collect()
+    }
+
+    /// The offsets an automatic commit would write: what the application has processed.
+    pub fn processed_offsets(&self) -> Offsets {
+        let state = self.state();
+        let offset = |(partition, state): (&TopicPartition, &crate::core::subscription::PartitionState)| {
+            let position = state.processed?;
+            let committed = OffsetAndMetadata {
+                offset: position.offset,
+                leader_epoch: position.leader_epoch,
+                metadata: String::new(),
+            };
+            Some((partition.clone(), committed))
+        };
+        state.partitions.iter().filter_map(offset).collect()
+    }
+}
+
+pub fn join(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Java's explanations for commits that a rebalance overtook (`CommitFailedException`, `RebalanceInProgressException`).
+fn commit_failure(error: Error) -> Error {
+    let text = match error.code() {
+        Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => {
+            "Offset commit cannot be completed since the consumer is not part of an active group for auto partition assignment; it is likely that the consumer was kicked out of the group."
+        }
+        Some(ErrorCode::RebalanceInProgress) => {
+            "Offset commit cannot be completed since the consumer is undergoing a rebalance for auto partition assignment. You can try completing the rebalance by calling poll() and then retry the operation."
+        }
+        _ => return error,
+    };
+    Error::broker(error.code().unwrap_or(ErrorCode::UnknownServerError), Some(text.to_owned()))
+}
