@@ -1,6 +1,6 @@
 use crate::client::Sent;
 use crate::{Client, Options, SimNode};
-use base::disk::MemDisk;
+use base::disk::mem::MemDisk;
 use base::{Now, Uuid};
 use bytes::Bytes;
 use record::{BatchBuilder, BatchFields};

@@ -75,7 +75,7 @@ struct Found {
 
 const NOTHING: Found = Found { timestamp: -1, offset: -1, leader_epoch: None };
 
-fn look_up(log: &Log, timestamp: i64, isolation: i8, leader_epoch: i32) -> Result<Found, LogError> {
+fn look_up(log: &mut Log, timestamp: i64, isolation: i8, leader_epoch: i32) -> Result<Found, LogError> {
     // What a consumer of this isolation level could fetch ends here.
     let end = if isolation == READ_COMMITTED { log.last_stable_offset() } else { log.high_watermark() };
     let below_end = |found: Option<storage::TimestampOffset>| match found.filter(|f| f.offset < end) {
