@@ -66,15 +66,8 @@ impl Active {
         context: &RequestContext,
         request: &ControllerRequest,
     ) -> Result<Outcome, NodeError> {
-        let ctx = Context {
-            head: &self.head,
-            heartbeats: &self.heartbeats,
-            settings,
-            request: context,
-            now,
-            next_offset: raft.log_end().offset,
-            kraft_version: raft.kraft_version().level(),
-        };
+        let ctx =
+            Context { head: &self.head, heartbeats: &self.heartbeats, settings, request: context, now, next_offset: raft.log_end().offset };
         let mut touch = None;
         let decided = match request {
             ControllerRequest::BrokerHeartbeat(heartbeat) => {
@@ -159,7 +152,6 @@ impl Active {
             request: &RequestContext::default(),
             now,
             next_offset: raft.log_end().offset,
-            kraft_version: raft.kraft_version().level(),
         })
     }
 

@@ -156,6 +156,7 @@ impl Node {
 
     fn start(&mut self, now: Now, effects: &mut Effects) -> Result<(), NodeError> {
         let outcome = self.raft.step(now, raft::Event::Start)?;
+        self.loader.set_kraft_version(self.raft.kraft_version().level());
         let mut delta = Delta::between(&self.published, self.loader.image());
         self.load_committed(&mut delta)?;
         if outcome.leader_changed.is_some()

@@ -30,6 +30,14 @@ impl Loader {
         &self.image
     }
 
+    /// Raft knows kraft.version; images show it among the other levels.
+    pub fn set_kraft_version(&mut self, level: i16) {
+        self.image.features.kraft_version = level;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.image.features.kraft_version = level;
+        }
+    }
+
     /// Where the open transaction began. Snapshots must wait for its end.
     pub fn transaction_start_offset(&self) -> Option<i64> {
         self.transaction.as_ref().map(|t| t.start_offset)

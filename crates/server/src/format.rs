@@ -150,7 +150,9 @@ fn write_directory(
     if let Some(voters) = voters {
         let metadata_dir = path.join("__cluster_metadata-0");
         disk.create_dir_all(&metadata_dir)?;
-        disk.write_atomically(&metadata_dir.join(snapshot::file_name(snapshot::BOOTSTRAP_ID)), &snapshot::encode_voters(voters, now_ms)?)?;
+        let checkpoint = metadata_dir.join(snapshot::file_name(snapshot::BOOTSTRAP_ID));
+        disk.write_atomically(&checkpoint, &snapshot::encode_voters(voters, now_ms)?)?;
+        disk.set_read_only(&checkpoint)?;
     }
     let meta = MetaProperties { cluster_id: options.cluster_id.clone(), node_id: options.node_id, directory_id: Some(directory_id) };
     meta.write(disk, path)

@@ -60,7 +60,6 @@ pub(super) fn handle(c: &mut Context, request: ApiVersionsRequest) -> Handled {
             .features
             .finalized()
             .into_iter()
-            .filter(|(name, _)| name != metadata::features::KRAFT_VERSION)
             .map(|(name, level)| FinalizedFeatureKey { name, max_version_level: level, min_version_level: level, ..Default::default() })
             .collect(),
         ..Default::default()

@@ -6,7 +6,6 @@ use super::{Context, Decided, Decision};
 use crate::change::is_elr_enabled;
 use crate::heartbeats::{BrokerControlState, Heartbeats};
 use crate::seam::ControllerError;
-use metadata::features::KRAFT_VERSION;
 use metadata::image::partition::directory_id;
 use metadata::{Image, MetadataVersion, Record};
 use std::collections::BTreeSet;
@@ -125,8 +124,7 @@ fn check_directories(image: &Image, request: &BrokerRegistrationRequest) -> Resu
 /// Every finalized feature must lie in the broker's range; what it does not list counts as 0 to 0.
 fn check_features(ctx: &Context, request: &BrokerRegistrationRequest) -> Result<(), ControllerError> {
     let unlisted = |name: &str| Feature { name: name.to_owned(), ..Default::default() };
-    let mut finalized = ctx.head.features.finalized();
-    finalized.push((KRAFT_VERSION.to_owned(), ctx.kraft_version));
+    let finalized = ctx.head.features.finalized();
     for feature in &request.features {
         let level = finalized.iter().find(|(name, _)| *name == feature.name).map_or(0, |(_, level)| *level);
         check_feature(feature, level)?;

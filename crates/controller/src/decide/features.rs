@@ -51,7 +51,7 @@ fn update_one(ctx: &Context, request: &UpdateFeaturesRequest, update: &FeatureUp
     if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&update.upgrade_type) {
         return invalid("The controller does not support the given upgrade type.");
     }
-    let current = if name == KRAFT_VERSION { ctx.kraft_version } else { ctx.head.features.level(name) };
+    let current = ctx.head.features.level(name);
     if level < 0 {
         return invalid("A feature version cannot be less than 0.");
     }

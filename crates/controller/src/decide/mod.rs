@@ -31,8 +31,6 @@ pub struct Context<'a> {
     pub now: Now,
     /// Offset that the first record of the decision will get.
     pub next_offset: i64,
-    /// Finalized kraft.version, which is kept by raft and not in the image.
-    pub kraft_version: i16,
 }
 
 #[derive(Clone, Debug, PartialEq)]

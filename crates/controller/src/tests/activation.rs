@@ -144,15 +144,8 @@ fn decides_as_kafka_did() {
         let now = Now::default();
         let heartbeats = crate::heartbeats::Heartbeats::new(&head, Duration::from_secs(9), Some(1), now);
         let context = RequestContext::default();
-        let ctx = crate::decide::Context {
-            head: &head,
-            heartbeats: &heartbeats,
-            settings: &settings,
-            request: &context,
-            now,
-            next_offset: from,
-            kraft_version: 0,
-        };
+        let ctx =
+            crate::decide::Context { head: &head, heartbeats: &heartbeats, settings: &settings, request: &context, now, next_offset: from };
         let request = BrokerHeartbeatRequest {
             broker_id: 1,
             broker_epoch: head.cluster.broker(1).unwrap().epoch,

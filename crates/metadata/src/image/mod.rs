@@ -6,7 +6,7 @@ pub mod partition;
 pub mod security;
 pub mod topics;
 
-use crate::features::MetadataVersion;
+use crate::features::{self, MetadataVersion};
 use cluster::Cluster;
 use configs::Configs;
 use imbl::OrdMap;
@@ -35,12 +35,17 @@ pub struct Features {
     pub metadata_version: Option<MetadataVersion>,
     /// All others with a level above 0, metadata.version and kraft.version excepted.
     pub levels: OrdMap<String, i16>,
+    /// What raft's control records say; it is in no metadata record.
+    pub kraft_version: i16,
 }
 
 impl Features {
     pub fn level(&self, name: &str) -> i16 {
         if name == MetadataVersion::FEATURE_NAME {
             return self.metadata_version.map_or(0, MetadataVersion::level);
+        }
+        if name == features::KRAFT_VERSION {
+            return self.kraft_version;
         }
         self.levels.get(name).copied().unwrap_or(0)
     }
@@ -49,10 +54,11 @@ impl Features {
         self.metadata_version.unwrap_or(MetadataVersion::MINIMUM)
     }
 
-    /// metadata.version and every other level, sorted by name, as ApiVersions shows them.
+    /// Every level above 0, sorted by name, as ApiVersions shows them.
     pub fn finalized(&self) -> Vec<(String, i16)> {
+        let kraft = (self.kraft_version > 0).then(|| (features::KRAFT_VERSION.to_owned(), self.kraft_version));
         let version = self.metadata_version.map(|v| (MetadataVersion::FEATURE_NAME.to_owned(), v.level()));
-        let mut all: Vec<_> = self.levels.iter().map(|(name, level)| (name.clone(), *level)).chain(version).collect();
+        let mut all: Vec<_> = self.levels.iter().map(|(name, level)| (name.clone(), *level)).chain(version).chain(kraft).collect();
         all.sort();
         all
     }
@@ -76,9 +82,12 @@ impl Image {
         self.features.metadata_version_or_minimum()
     }
 
-    /// Equality of content, whatever the position in the log.
+    /// Equality of what metadata records say, whatever the position in the log.
     pub fn same_content(&self, other: &Image) -> bool {
-        let at = |image: &Image| Image { provenance: Provenance::default(), ..image.clone() };
-        at(self) == at(other)
+        let content = |image: &Image| {
+            let features = Features { kraft_version: 0, ..image.features.clone() };
+            Image { provenance: Provenance::default(), features, ..image.clone() }
+        };
+        content(self) == content(other)
     }
 }
