@@ -4,6 +4,7 @@
 //! Guarantees: `write_at` is visible to later `read_at` at once; it is durable only after `sync_data` (content) and, for names,
 //! `sync_dir`. Non-guarantees: writes are not atomic, and their order on the medium is unknown until synced.
 
+mod mem;
 mod real;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use mem::MemDisk;
 pub use real::RealDisk;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,3 +124,6 @@ pub trait Disk: Send + Sync {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
