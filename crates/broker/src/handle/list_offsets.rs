@@ -62,7 +62,7 @@ fn partition(c: &Context, topic: &str, asked: &ListOffsetsPartition, isolation: 
         partition_index: asked.partition_index,
         timestamp: found.timestamp,
         offset: found.offset,
-        leader_epoch: found.leader_epoch.unwrap_or(-1),
+        leader_epoch: if c.version() >= 4 { found.leader_epoch.unwrap_or(-1) } else { -1 },
         ..Default::default()
     })
 }
