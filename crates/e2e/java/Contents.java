@@ -79,7 +79,7 @@ public final class Contents {
                     if (first < 0) first = r.offset();
                     last = r.offset();
                     count++;
-                    hash = hash * 31 + Arrays.hashCode(new Object[] {r.offset(), r.timestamp(), r.timestampType(), Arrays.hashCode(r.key()), Arrays.hashCode(r.value()), r.leaderEpoch()});
+                    hash = hash * 31 + Arrays.hashCode(new Object[] {r.offset(), r.timestamp(), r.timestampType().name(), Arrays.hashCode(r.key()), Arrays.hashCode(r.value()), r.leaderEpoch().orElse(-1)});
                     for (Header h : r.headers()) hash = hash * 31 + h.key().hashCode() + Arrays.hashCode(h.value());
                 }
             return count + " records from " + first + " to " + last + ", position " + c.position(tp) + ", hash " + hash;

@@ -39,7 +39,13 @@ fn fill(node: &Node) {
 fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() { files(&path, out) } else { out.push(path) }
+        // A deleted topic's files wait for their removal as they were, indexes not yet trimmed.
+        let deleted = path.extension().is_some_and(|e| e.to_string_lossy().ends_with("-delete"));
+        if path.is_dir() && !deleted {
+            files(&path, out);
+        } else if !deleted {
+            out.push(path);
+        }
     }
 }
 
@@ -104,8 +110,8 @@ fn apache_reads_every_file_and_takes_turns() {
     let alarming: Vec<&str> = log
         .lines()
         .filter(|l| ["Recovering", "stray", "Rebuilding", "unclean", "orrupt", " ERROR "].iter().any(|a| l.contains(a)))
-        // Said of every start, also a clean one.
-        .filter(|l| !l.contains("Skipping recovery") && !l.contains("unclean.leader"))
+        // The metadata log is read anew at every start, also after a clean stop.
+        .filter(|l| !l.contains("__cluster_metadata-0") && !l.contains("Skipping recovery") && !l.contains("unclean.leader"))
         .collect();
     assert!(alarming.is_empty(), "Apache is not content with Gregor's directory:\n{}", alarming.join("\n"));
 

@@ -30,7 +30,7 @@ fn serves_the_same(name: &str, known: &str) {
         let dir = scratch.join(&format!("{kind:?}"));
         unpack(name, &dir);
         // Records of long ago must survive the test.
-        let mut node = Node::prepare(kind, &dir, &["log.retention.check.interval.ms=3600000", "log.cleaner.enable=false"]);
+        let mut node = Node::prepare(kind, &dir, &["log.retention.ms=-1", "log.cleaner.enable=false"]);
         if name.ends_with("kraft1") {
             // Its quorum is dynamic: the voters stand in its log.
             let file = dir.join("server.properties");

@@ -69,15 +69,16 @@ fn both(what: &str, known: &str, questions: fn(&mut Asker)) {
     let scratch = Scratch::new(what);
     let answers = |kind: Kind| {
         let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), &[]);
-        node.expect_log("clos");
+        node.expect_log("clos").expect_log("cannot read the subscription");
         let mut asker = Asker { node: &mut node, out: String::new() };
         questions(&mut asker);
         let text = std::mem::take(&mut asker.out);
         let text = node.normalise(&text);
         node.stop();
-        text
+        (text, node)
     };
-    let (apache, gregor) = std::thread::scope(|s| {
+    // The nodes are dropped, and Gregor's log is looked at, only after the comparison, which says more.
+    let ((apache, _apache_node), (gregor, _gregor_node)) = std::thread::scope(|s| {
         let apache = s.spawn(|| answers(Kind::Apache));
         let gregor = s.spawn(|| answers(Kind::Gregor));
         (apache.join().expect("Apache's answers"), gregor.join().expect("Gregor's answers"))

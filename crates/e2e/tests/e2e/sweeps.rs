@@ -18,9 +18,10 @@ fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Sync) {
         assert_eq!(finished.code, Some(0), "{what} on {kind:?}: {}\n{}", finished.stdout, finished.stderr);
         let text = node.normalise(&finished.stdout);
         node.stop();
-        text
+        (text, node)
     };
-    let (apache, gregor) = std::thread::scope(|s| {
+    // The nodes are dropped, and Gregor's log is looked at, only after the comparison, which says more.
+    let ((apache, _apache_node), (gregor, _gregor_node)) = std::thread::scope(|s| {
         let apache = s.spawn(|| answers(Kind::Apache));
         let gregor = s.spawn(|| answers(Kind::Gregor));
         (apache.join().expect("Apache's answers"), gregor.join().expect("Gregor's answers"))

@@ -117,9 +117,10 @@ fn same_output_as_apache() {
         let text = ask(tools, &node);
         node.assert_serves();
         node.stop();
-        text
+        (text, node)
     };
-    let (apache, gregor) = std::thread::scope(|s| {
+    // The nodes are dropped, and their logs are looked at, only after the comparison, which says more.
+    let ((apache, _node), (gregor, _other_node)) = std::thread::scope(|s| {
         let apache = s.spawn(|| answers(Tools::Apache));
         let gregor = s.spawn(|| answers(Tools::Gregor));
         (apache.join().expect("Apache's tools"), gregor.join().expect("Gregor's tools"))
