@@ -20,7 +20,6 @@ pub enum Kind {
     String,
     Integer,
     Long,
-    Double,
 }
 
 impl Kind {
@@ -29,14 +28,12 @@ impl Kind {
             Kind::String => "String",
             Kind::Integer => "Integer",
             Kind::Long => "Long",
-            Kind::Double => "Double",
         }
     }
 }
 
 struct Opt {
-    /// The first name is the one messages use: joptsimple sorts the short ones first.
-    names: Vec<&'static str>,
+    name: &'static str,
     takes: Takes,
     kind: Kind,
     described_as: &'static str,
@@ -59,16 +56,7 @@ impl Parser {
     }
 
     fn push(mut self, name: &'static str, takes: Takes, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
-        self.opts.push(Opt {
-            names: vec![name],
-            takes,
-            kind,
-            described_as,
-            default: None,
-            help: help.into(),
-            required: false,
-            available_if: &[],
-        });
+        self.opts.push(Opt { name, takes, kind, described_as, default: None, help: help.into(), required: false, available_if: &[] });
         self
     }
 
@@ -99,14 +87,6 @@ impl Parser {
         self
     }
 
-    /// A second name of the option just added.
-    pub fn alias(self, name: &'static str) -> Self {
-        self.last(|opt| {
-            opt.names.push(name);
-            opt.names.sort_by_key(|n| n.len() > 1);
-        })
-    }
-
     /// The value of the option just added when it is absent.
     pub fn default(self, value: impl Into<String>) -> Self {
         self.last(|opt| opt.default = Some(value.into()))
@@ -123,7 +103,7 @@ impl Parser {
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        self.opts.iter().position(|opt| opt.names.contains(&name))
+        self.opts.iter().position(|opt| opt.name == name)
     }
 
     /// Parses, and answers `--help`, `--version` and an empty command line: each of these ends the tool.
@@ -171,7 +151,7 @@ impl Parser {
                 (_, Some(value)) => Some(value),
                 (Takes::Required, None) => match rest.next() {
                     Some(value) => Some(value.clone()),
-                    None => return Err(Failure::Options(format!("Option {} requires an argument", opt.names.join("/")))),
+                    None => return Err(Failure::Options(format!("Option {} requires an argument", opt.name))),
                 },
                 (Takes::Optional, None) => rest.next_if(|next| !next.starts_with('-') || *next == "-").cloned(),
             };
@@ -184,7 +164,7 @@ impl Parser {
         let unavailable: Vec<String> = (options.present.iter())
             .map(|i| &options.parser.opts[*i])
             .filter(|opt| !opt.available_if.is_empty() && !opt.available_if.iter().any(|name| options.has(name)))
-            .map(|opt| opt.names.join("/"))
+            .map(|opt| opt.name.to_owned())
             .collect();
         if !unavailable.is_empty() && !options.has("help") && !options.has("version") {
             let list = unavailable.join(", ");
@@ -192,7 +172,7 @@ impl Parser {
         }
         let missing: Vec<String> = (0..options.parser.opts.len())
             .filter(|i| options.parser.opts[*i].required && !options.present.contains(i))
-            .map(|i| options.parser.opts[i].names.join("/"))
+            .map(|i| options.parser.opts[i].name.to_owned())
             .collect();
         if !missing.is_empty() && !args.is_empty() && !options.has("help") && !options.has("version") {
             return Err(Failure::Options(format!("Missing required option(s) [{}]", missing.join(", "))));
@@ -236,7 +216,7 @@ impl Options {
         match self.values.get(&index).map(Vec::as_slice) {
             Some([one]) => Ok(Some(one)),
             Some([_, _, ..]) => {
-                let names = self.parser.opts[index].names.join("/");
+                let names = self.parser.opts[index].name;
                 Err(Failure::Options(format!("Found multiple arguments for option {names}, but you asked for only one")))
             }
             _ => Ok(self.parser.opts[index].default.as_deref()),
@@ -265,7 +245,7 @@ impl Options {
             Some(text) => match text.strip_prefix('+').unwrap_or(text).parse() {
                 Ok(number) => Ok(Some(number)),
                 Err(_) => {
-                    let names = self.parser.opts[self.index(name)].names.join("/");
+                    let names = self.parser.opts[self.index(name)].name;
                     Err(Failure::Options(format!("Cannot parse argument '{text}' of option {names}")))
                 }
             },
@@ -274,7 +254,7 @@ impl Options {
 
     /// The name as joptsimple prints an option in messages.
     fn shown(&self, name: &str) -> String {
-        format!("[{}]", self.parser.opts[self.index(name)].names.join(", "))
+        format!("[{}]", self.parser.opts[self.index(name)].name)
     }
 
     /// A message followed by the help of the tool; exit code 1.
@@ -316,8 +296,7 @@ impl Options {
 }
 
 fn help_row(opt: &Opt) -> (String, String) {
-    let names: Vec<String> = opt.names.iter().map(|n| if n.len() == 1 { format!("-{n}") } else { format!("--{n}") }).collect();
-    let mut left = names.join(", ");
+    let mut left = if opt.name.len() == 1 { format!("-{}", opt.name) } else { format!("--{}", opt.name) };
     if opt.takes != Takes::Nothing {
         let (open, close) = if opt.takes == Takes::Optional { ("[", "]") } else { ("<", ">") };
         let described = if opt.described_as.is_empty() { String::new() } else { format!(": {}", opt.described_as) };
@@ -379,7 +358,6 @@ mod tests {
             .optional_text("state", "", "A state.")
             .flag("list", "List.")
             .flag("s", "Short.")
-            .alias("long-s")
     }
 
     fn parse(args: &[&str]) -> Result<Options, Failure> {
@@ -419,13 +397,12 @@ mod tests {
     }
 
     #[test]
-    fn optional_arguments_and_aliases() {
+    fn optional_arguments_and_letters() {
         let options = parse(&["--state", "--list"]).unwrap();
         assert!(options.has("state") && options.has("list"));
         assert_eq!(options.value("state").unwrap(), None);
         assert_eq!(parse(&["--state", "Empty"]).unwrap().value("state").unwrap(), Some("Empty"));
-        assert!(parse(&["-s"]).unwrap().has("long-s"));
-        assert!(parse(&["--long-s"]).unwrap().has("s"));
+        assert!(parse(&["-s"]).unwrap().has("s"));
     }
 
     #[test]
@@ -437,7 +414,7 @@ mod tests {
         let options = parse(&["--list", "--state"]).unwrap();
         assert_eq!(text(options.check_required(&["topic"])), "Missing required argument \"[topic]\"");
         assert_eq!(text(options.check_invalid("list", &["state"])), "Option \"[list]\" can't be used with option \"[state]\"");
-        assert_eq!(text(options.check_one_of(&["topic", "s"])), "Exactly one of the following arguments is required: [topic], [s, long-s]");
+        assert_eq!(text(options.check_one_of(&["topic", "s"])), "Exactly one of the following arguments is required: [topic], [s]");
     }
 
     #[test]

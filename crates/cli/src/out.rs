@@ -17,34 +17,3 @@ macro_rules! complain {
 }
 
 pub(crate) use {complain, say, say_part};
-
-/// `ToolsUtils.prettyPrintTable`: left-aligned columns, each followed by a tab.
-pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = headers.iter().map(|h| h.len()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        for (cell, width) in cells.zip(&widths) {
-            text.push_str(&format!("{cell:width$}\t"));
-        }
-        text.push('\n');
-    };
-    line(&mut headers.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn columns_fit_the_longest_cell() {
-        let rows = [vec!["a".to_owned(), "long cell".to_owned()]];
-        assert_eq!(super::table(&["name", "x"], &rows), "name\tx        \t\na   \tlong cell\t\n");
-    }
-}

@@ -22,11 +22,6 @@ fn date_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// `2026-11-21 02:10:00:123`, in UTC.
-pub fn format_ms(ms: i64) -> String {
-    format_pattern(ms, "yyyy-MM-dd HH:mm:ss:SSS")
-}
-
 /// The numeric letters of Java's SimpleDateFormat; anything else stays as it is, text in quotes loses them.
 pub fn format_pattern(ms: i64, pattern: &str) -> String {
     let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
@@ -169,7 +164,7 @@ mod tests {
         assert_eq!(parse_datetime("2026-11-21T02:10"), Ok(1_795_227_000_000));
         assert!(parse_datetime("2026-02-30T00:00:00.000").is_err());
         assert!(parse_datetime("2026-02-20").unwrap_err().contains("'T'"));
-        assert_eq!(format_ms(1_795_227_005_123), "2026-11-21 02:10:05:123");
+        assert_eq!(format_pattern(1_795_227_005_123, "yyyy-MM-dd HH:mm:ss:SSS"), "2026-11-21 02:10:05:123");
         assert_eq!(format_pattern(0, "dd/MM/yy 'at' HH"), "01/01/70 at 00");
     }
 

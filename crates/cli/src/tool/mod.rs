@@ -9,6 +9,7 @@ pub struct Tool {
     pub run: fn(&[String]) -> Result<(), Failure>,
 }
 
+mod broker_api_versions;
 mod cluster;
 mod configs;
 mod console_consumer;
@@ -33,6 +34,7 @@ pub const TOOLS: &[Tool] = &[
     Tool { name: "groups", about: "list groups of every type", run: groups::run },
     Tool { name: "delete-records", about: "delete records before an offset", run: delete_records::run },
     Tool { name: "cluster", about: "the id of a cluster, its brokers and controllers", run: cluster::run },
+    Tool { name: "broker-api-versions", about: "what requests brokers understand", run: broker_api_versions::run },
     Tool { name: "producer-perf-test", about: "measure how fast records can be produced", run: producer_perf::run },
     Tool { name: "consumer-perf-test", about: "measure how fast records can be consumed", run: consumer_perf::run },
     Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },

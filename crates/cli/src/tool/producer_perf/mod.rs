@@ -2,6 +2,7 @@
 
 mod stats;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -196,6 +197,8 @@ struct Counting {
     begin: Instant,
     all: Mutex<Stats>,
     steady: Mutex<Option<Stats>>,
+    /// Records whose fate is known.
+    reported: AtomicU64,
 }
 
 const STEADY: u64 = 1 << 63;
@@ -212,6 +215,13 @@ impl Counting {
 
 impl DeliveryListener for Counting {
     fn on_delivery(&self, report: &DeliveryReport<'_>) {
+        self.count(report);
+        self.reported.fetch_add(report.tags.len() as u64, Ordering::Release);
+    }
+}
+
+impl Counting {
+    fn count(&self, report: &DeliveryReport<'_>) {
         if let Err(error) = report.result {
             // Only what was written counts.
             report.tags.iter().for_each(|_| complain!("{}: {error}", error.java_exception()));
@@ -239,6 +249,7 @@ async fn measure(mut plan: Plan) -> Result<(), Failure> {
         begin: Instant::now(),
         all: Mutex::new(Stats::new(plan.records, plan.interval, false, 0)),
         steady: Mutex::new(None),
+        reported: AtomicU64::new(0),
     });
     let producer = Producer::with_listener(plan.config.clone(), counting.clone())?;
     if plan.warmup > 0 {
@@ -247,6 +258,7 @@ async fn measure(mut plan: Plan) -> Result<(), Failure> {
     let mut throttle = Throttle::new(plan.throughput);
     let mut rng = fastrand::Rng::with_seed(0);
     let mut buffer = Vec::new();
+    let mut accepted = 0;
     for i in 0..plan.records {
         let value = fill(&mut plan.payload, &mut buffer, &mut rng, i);
         let sent = counting.now();
@@ -258,17 +270,20 @@ async fn measure(mut plan: Plan) -> Result<(), Failure> {
         let record = ProducerRecord::new(&plan.topic).value(value);
         let tag = Counting::tag(sent, value.len(), plan.warmup > 0 && i >= plan.warmup);
         match producer.try_send_tagged(&record, tag) {
-            Ok(()) => {}
-            Err(TrySendError::WouldBlock) => {
-                if let Err(error) = producer.send_tagged(&record, tag).await {
-                    complain!("{}: {error}", error.java_exception());
-                }
-            }
+            Ok(()) => accepted += 1,
+            Err(TrySendError::WouldBlock) => match producer.send_tagged(&record, tag).await {
+                Ok(()) => accepted += 1,
+                Err(error) => complain!("{}: {error}", error.java_exception()),
+            },
             Err(TrySendError::Failed(error)) => complain!("{}: {error}", error.java_exception()),
         }
         throttle.wait(i, sent).await;
     }
     let closed = if plan.print_metrics { producer.flush().await } else { producer.close(session::FOREVER).await };
+    // The network thread may still be reporting the last batches.
+    while counting.reported.load(Ordering::Acquire) < accepted {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let now = counting.now();
     say!("{}", counting.all.lock().unwrap_or_else(PoisonError::into_inner).total_line(now));
     if let Some(steady) = counting.steady.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
