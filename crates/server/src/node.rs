@@ -233,7 +233,7 @@ fn close_logs(broker: &Broker, dirs: &mut LogDirs) -> Result<(), StartError> {
     let ends = offsets(&partitions, storage::Log::log_end_offset);
     let starts = offsets(&partitions, storage::Log::log_start_offset);
     let marks = offsets(&partitions, storage::Log::high_watermark);
-    broker.replicas().close(clock::now()).map_err(|e| StartError::Disk(e.to_string()))?;
+    load::close_all(&partitions)?;
     for (file, offsets) in [(checkpoint::RECOVERY_POINT, ends), (checkpoint::LOG_START, starts), (checkpoint::HIGH_WATERMARK, marks)] {
         dirs.write_checkpoint(file, &offsets).map_err(|e| StartError::Disk(format!("{file}: {e}")))?;
     }
