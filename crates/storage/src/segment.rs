@@ -46,6 +46,8 @@ pub(crate) struct Segment {
     pub created_ms: i64,
     pub jitter_ms: i64,
     recent: VecDeque<(i64, u64)>,
+    /// The index files hold all entries, durably.
+    pub indexes_synced: bool,
 }
 
 pub(crate) fn file_name(offset: i64, suffix: &str) -> String {
@@ -76,6 +78,7 @@ impl Segment {
             created_ms,
             jitter_ms,
             recent: VecDeque::new(),
+            indexes_synced: false,
         })
     }
 
@@ -97,6 +100,7 @@ impl Segment {
             created_ms,
             jitter_ms,
             recent: VecDeque::new(),
+            indexes_synced: true,
         })
     }
 
@@ -168,6 +172,7 @@ impl Segment {
 
     /// Bookkeeping for one batch that now lies at the end.
     fn note(&mut self, batch: &Appended, interval: u64) {
+        self.indexes_synced = false;
         let (mut max, mut max_offset) = self.max_timestamp.get().copied().unwrap_or((-1, -1));
         if batch.max_timestamp > max {
             (max, max_offset) = (batch.max_timestamp, batch.last_offset);
@@ -342,6 +347,38 @@ impl Segment {
         Ok(next_offset)
     }
 
+    /// After a crash, index entries of the last flushed segment may be missing although its batches are all there: they were written
+    /// when it was sealed, and not yet synced. Walks the headers behind the entries that are left and adds what is missing.
+    pub fn repair_indexes(&mut self, disk: &dyn Disk, config: &LogConfig) -> Result<(), LogError> {
+        let error = "cannot read the indexes of";
+        self.offsets.load(disk).map_err(LogError::io(error, self.log.path()))?;
+        self.times.load(disk).map_err(LogError::io(error, self.log.path()))?;
+        let last_time = self.times.last(disk).map_err(self.io(error))?;
+        let mut max = last_time.map_or((-1, -1), |e| (e.timestamp, self.base_offset + i64::from(e.relative_offset)));
+        let indexed = self.offsets.last(disk).map_err(self.io(error))?.map_or(0, |e| u64::from(e.position));
+        let start = if max.1 < 0 { 0 } else { self.index_position(disk, max.1)?.min(indexed) };
+        let interval = config.index_interval_bytes.max(0) as u64;
+        let mut last_entry = start;
+        let file = self.file(disk)?.clone();
+        let mut heads = HeadScan::new(file.as_ref(), start, self.size);
+        while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
+            let Some(view) = head.view() else { break };
+            if view.max_timestamp() > max.0 {
+                max = (view.max_timestamp(), view.last_offset());
+            }
+            if head.position - last_entry > interval {
+                self.offsets.push(OffsetEntry { relative_offset: self.relative(view.last_offset()), position: head.position as u32 });
+                if max.0 >= 0 {
+                    self.times.push(TimeEntry { timestamp: max.0, relative_offset: self.relative(max.1) });
+                }
+                last_entry = head.position;
+            }
+        }
+        self.max_timestamp = OnceLock::from(max);
+        self.log.release();
+        self.seal(disk)
+    }
+
     /// Reads every batch, rebuilds the indexes and cuts the file at the first bad byte. `visit` sees each good batch in order and may
     /// refuse one. Returns how many bytes were cut.
     pub fn recover(
@@ -387,7 +424,8 @@ impl Segment {
             tracing::warn!(segment = %self.log.path().display(), valid_bytes = self.size, cut_bytes = cut, problem, "cutting the segment at the first bad byte");
         }
         if cut > 0 {
-            file.set_len(self.size).map_err(self.io("cannot truncate"))?;
+            // Synced at once: the recovery point does not come back below this, so no later flush would cover it.
+            file.set_len(self.size).and_then(|()| file.sync_data()).map_err(self.io("cannot truncate"))?;
         }
         Ok(cut)
     }
@@ -399,13 +437,15 @@ impl Segment {
         let base = self.base_offset;
         let error = "cannot truncate the indexes of";
         let path = self.log.path().to_owned();
+        self.indexes_synced = false;
         self.offsets.truncate(disk, |e| e.relative_offset < relative && offset > base).map_err(LogError::io(error, &path))?;
         self.times.truncate(disk, |e| e.relative_offset < relative && offset > base).map_err(LogError::io(error, &path))?;
         self.txns.truncate(disk, offset).map_err(LogError::io(error, &path))?;
         let cut = match place {
             None => false,
             Some(place) => {
-                self.file(disk)?.set_len(place.position).map_err(LogError::io("cannot truncate", &path))?;
+                let file = self.file(disk)?;
+                file.set_len(place.position).and_then(|()| file.sync_data()).map_err(LogError::io("cannot truncate", &path))?;
                 self.size = place.position;
                 while self.recent.back().is_some_and(|(_, position)| *position >= self.size) {
                     self.recent.pop_back();
@@ -439,6 +479,7 @@ impl Segment {
 
     /// At roll: indexes get their last entries and go to their files for good.
     pub fn seal(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        self.indexes_synced = false;
         self.finish_times(disk)?;
         let error = "cannot write the indexes of";
         self.offsets.seal(disk).map_err(LogError::io(error, self.log.path()))?;

@@ -53,7 +53,13 @@ impl Log {
 
     /// The work of a flush up to the log end; None if there is none.
     pub fn prepare_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
-        if self.recovery_point >= self.log_end_offset && !self.dir_dirty && self.unsynced_snapshots.is_empty() {
+        self.flush_job(false)
+    }
+
+    fn flush_job(&mut self, closing: bool) -> Result<Option<FlushJob>, LogError> {
+        let active = self.segments.len() - 1;
+        let sealed_unsynced = self.segments[..active].iter().any(|s| !s.indexes_synced);
+        if self.recovery_point >= self.log_end_offset && !self.dir_dirty && !sealed_unsynced && !closing && self.unsynced_snapshots.is_empty() {
             return Ok(None);
         }
         self.sync_identity()?;
@@ -61,12 +67,13 @@ impl Log {
         self.epochs.persist(disk.as_ref(), &self.dir)?;
         let mut files = Vec::new();
         let first = self.segment_at(self.recovery_point);
-        let active = self.segments.len() - 1;
-        for (at, segment) in self.segments.iter_mut().enumerate().skip(first) {
-            files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?.clone()));
-            segment.persist_indexes(disk.as_ref())?;
+        for (at, segment) in self.segments.iter_mut().enumerate() {
+            if at >= first {
+                files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?.clone()));
+                segment.persist_indexes(disk.as_ref())?;
+            }
             // The segment with the recovery point has its indexes rebuilt after a crash; older ones must be right on disk.
-            if at < active {
+            if (at < active || closing) && !segment.indexes_synced {
                 for path in segment.index_paths(&self.dir) {
                     let file = disk.open(&path, OpenMode::Create).map_err(LogError::io("cannot open", &path))?;
                     files.push((path, file));
@@ -87,6 +94,12 @@ impl Log {
         self.recovery_point = self.recovery_point.max(up_to.min(self.log_end_offset));
         self.last_flush_ms = now.wall_ms;
         self.unsynced_snapshots.retain(|offset| *offset > up_to);
+        // One that was sealed exactly at `up_to` may have been sealed after the job was made; it is synced once more.
+        for at in 1..self.segments.len() {
+            if self.segments[at].base_offset < up_to {
+                self.segments[at - 1].indexes_synced = true;
+            }
+        }
         if up_to >= self.active().base_offset {
             self.dir_dirty = false;
         }
@@ -96,14 +109,18 @@ impl Log {
     /// The log is not to be used afterwards.
     pub fn close(&mut self, now: Now) -> Result<(), LogError> {
         let disk = self.disk.clone();
-        let clean = self.recovery_point >= self.log_end_offset && self.snapshots.contains(&self.log_end_offset);
         self.epochs.persist(disk.as_ref(), &self.dir)?;
-        if clean && !self.dir_dirty && self.unsynced_snapshots.is_empty() {
-            return self.active_mut().persist_indexes(disk.as_ref());
+        let unchanged = self.recovery_point >= self.log_end_offset
+            && self.snapshots.contains(&self.log_end_offset)
+            && self.segments.iter().all(|s| s.indexes_synced)
+            && !self.dir_dirty
+            && self.unsynced_snapshots.is_empty();
+        if unchanged {
+            return Ok(());
         }
         self.write_snapshot(self.log_end_offset)?;
         self.active_mut().seal(disk.as_ref())?;
-        if let Some(job) = self.prepare_flush()? {
+        if let Some(job) = self.flush_job(true)? {
             job.run()?;
             self.flushed(job.up_to, now);
         }

@@ -138,6 +138,10 @@ impl Log {
         for beyond in self.snapshots.range(base + 1..).copied().collect::<Vec<_>>() {
             self.remove_snapshot(beyond)?;
         }
+        if let Some(before) = first.checked_sub(1) {
+            let Log { segments, config, .. } = self;
+            segments[before].repair_indexes(disk.as_ref(), config)?;
+        }
         let from = self.load_newest_snapshot(base, now)?;
         self.replay_producers(from.max(self.segments[0].base_offset), base)?;
         let mut end = base;
@@ -148,7 +152,9 @@ impl Log {
             let (next, cut) = self.recover_segment(at)?;
             end = next.unwrap_or(self.segments[at].base_offset);
             let last = at + 1 == self.segments.len();
-            if cut > 0 && !last {
+            // A tail lost exactly between two batches leaves no bad byte, only a gap. Compaction leaves gaps too.
+            let gap = self.segments.get(at + 1).is_some_and(|s| s.base_offset > end) && !self.config.cleanup_compact;
+            if (cut > 0 || gap) && !last {
                 let gone: Vec<Segment> = self.segments.drain(at + 1..).collect();
                 for segment in gone {
                     tracing::warn!(partition = %self.topic_partition, base = segment.base_offset, "deleting a segment that follows a damaged one");
