@@ -6,7 +6,7 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, reload};
 
-const METADATA_THREAD: &str = "metadata";
+const METADATA_THREAD: &str = "gregor-metadata";
 
 /// Returns how levels are changed later; `None` when a subscriber is there already (tests run several nodes in a process).
 pub fn init() -> Option<LogLevels> {
