@@ -1,6 +1,6 @@
 //! Checks of the admin client.
 
-use crate::{Bench, Check, Outcome, ensure, text};
+use crate::{Bench, Check, Outcome, ensure, eventually, text};
 use client::admin::{AlterConfigOp, ConfigResource, ConfigResourceType, CreateTopicsOptions, ListGroupsOptions, NewPartitions, NewTopic};
 use client::{IsolationLevel, OffsetAndMetadata, OffsetSpec, TopicPartition};
 use std::collections::BTreeMap;
@@ -39,10 +39,14 @@ async fn topics(bench: &Bench) -> Outcome {
     }
     let checked = admin.create_topics(vec![NewTopic::new(&only_checked, 1, 1)], CreateTopicsOptions { validate_only: true }).await;
     ensure(checked.map_err(text)?.iter().all(|(_, result)| result.is_ok()), || "validate_only failed".to_owned())?;
-    let described = admin.describe_topics(&[name.clone(), by_hand.clone(), only_checked]).await.map_err(text)?;
-    let partitions: Vec<Option<usize>> =
-        described.iter().map(|(_, result)| result.as_ref().ok().map(|topic| topic.partitions.len())).collect();
-    ensure(partitions == [Some(3), Some(2), None], || format!("{partitions:?}"))?;
+    eventually(async || {
+        let described = admin.describe_topics(&[name.clone(), by_hand.clone(), only_checked.clone()]).await.map_err(text)?;
+        let partitions: Vec<Option<usize>> =
+            described.iter().map(|(_, result)| result.as_ref().ok().map(|topic| topic.partitions.len())).collect();
+        ensure(partitions == [Some(3), Some(2), None], || format!("{partitions:?}"))
+    })
+    .await?;
+    let described = admin.describe_topics(std::slice::from_ref(&name)).await.map_err(text)?;
     let more = NewPartitions { topic: name.clone(), total_count: 5, assignments: None };
     let fewer = NewPartitions { topic: by_hand.clone(), total_count: 1, assignments: None };
     let grown = admin.create_partitions(vec![more, fewer], false).await.map_err(text)?;
@@ -51,14 +55,20 @@ async fn topics(bench: &Bench) -> Outcome {
         ensure(result.as_ref().err().and_then(client::Error::code) == expected, || format!("{topic}: {result:?}"))?;
     }
     let id = described[0].1.as_ref().map(|topic| topic.topic_id).map_err(|error| error.to_string())?;
-    let by_id = admin.describe_topics_by_id(&[id]).await.map_err(text)?;
-    ensure(by_id[0].1.as_ref().is_ok_and(|topic| topic.name == name && topic.partitions.len() == 5), || format!("{by_id:?}"))?;
+    eventually(async || {
+        let by_id = admin.describe_topics_by_id(&[id]).await.map_err(text)?;
+        ensure(by_id[0].1.as_ref().is_ok_and(|topic| topic.name == name && topic.partitions.len() == 5), || format!("{by_id:?}"))
+    })
+    .await?;
     let listed = admin.list_topics().await.map_err(text)?;
     ensure(listed.iter().any(|topic| topic.name == name && topic.topic_id == id), || "not listed".to_owned())?;
     let deleted = admin.delete_topics(&[name.clone(), by_hand]).await.map_err(text)?;
     ensure(deleted.len() == 2 && deleted.iter().all(|(_, result)| result.is_ok()), || format!("{deleted:?}"))?;
-    let gone = admin.describe_topics(&[name]).await.map_err(text)?;
-    ensure(gone[0].1.is_err(), || "still there".to_owned())
+    eventually(async || {
+        let gone = admin.describe_topics(std::slice::from_ref(&name)).await.map_err(text)?;
+        ensure(gone[0].1.is_err(), || "still there".to_owned())
+    })
+    .await
 }
 
 async fn errors(bench: &Bench) -> Outcome {
@@ -93,7 +103,10 @@ async fn configs(bench: &Bench) -> Outcome {
         let default = entry.is_default();
         Ok((entry.value, default))
     };
-    ensure(value("segment.bytes").await? == (Some("1073741824".to_owned()), true), || "segment.bytes is not the default".to_owned())?;
+    eventually(async || {
+        ensure(value("segment.bytes").await? == (Some("1073741824".to_owned()), true), || "segment.bytes is not the default".to_owned())
+    })
+    .await?;
     let change = async |op: AlterConfigOp, check_only: bool| -> Result<Option<ErrorCode>, String> {
         let results = admin.incremental_alter_configs(vec![(resource.clone(), vec![op])], check_only).await.map_err(text)?;
         Ok(results[0].1.as_ref().err().and_then(client::Error::code))
@@ -101,9 +114,9 @@ async fn configs(bench: &Bench) -> Outcome {
     ensure(change(AlterConfigOp::set("segment.bytes", 2_000_000), true).await?.is_none(), || "validate_only failed".to_owned())?;
     ensure(value("segment.bytes").await?.1, || "validate_only changed something".to_owned())?;
     ensure(change(AlterConfigOp::set("segment.bytes", 2_000_000), false).await?.is_none(), || "set failed".to_owned())?;
-    ensure(value("segment.bytes").await? == (Some("2000000".to_owned()), false), || "not set".to_owned())?;
+    eventually(async || ensure(value("segment.bytes").await? == (Some("2000000".to_owned()), false), || "not set".to_owned())).await?;
     ensure(change(AlterConfigOp::delete("segment.bytes"), false).await?.is_none(), || "delete failed".to_owned())?;
-    ensure(value("segment.bytes").await?.1, || "not deleted".to_owned())?;
+    eventually(async || ensure(value("segment.bytes").await?.1, || "not deleted".to_owned())).await?;
     let code = change(AlterConfigOp::set("segment.bytes", "many"), false).await?;
     ensure(code == Some(ErrorCode::InvalidConfig), || format!("bad value: {code:?}"))?;
     let broker = ConfigResource::new(ConfigResourceType::Broker, admin.nodes().await.map_err(text)?[0].id.to_string());

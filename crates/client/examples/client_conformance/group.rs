@@ -109,7 +109,8 @@ async fn abort(bench: &Bench) -> Outcome {
             match consumer.commit().await {
                 // Only what is committed counts: whoever takes over reads the rest again.
                 Ok(()) => seen.extend(records.iter().map(|record| (record.partition, record.offset))),
-                Err(error) if error.code() == Some(ErrorCode::RebalanceInProgress) || error.code() == Some(ErrorCode::IllegalGeneration) => {}
+                Err(error)
+                    if error.code() == Some(ErrorCode::RebalanceInProgress) || error.code() == Some(ErrorCode::IllegalGeneration) => {}
                 Err(error) if error.code() == Some(ErrorCode::UnknownMemberId) => {}
                 Err(error) => return Err(text(error)),
             }

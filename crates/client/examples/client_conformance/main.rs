@@ -74,6 +74,17 @@ pub fn ensure(condition: bool, problem: impl FnOnce() -> String) -> Outcome {
     if condition { Ok(()) } else { Err(problem()) }
 }
 
+/// Brokers learn of changes a moment after they were made: tries for ten seconds.
+pub async fn eventually(attempt: impl AsyncFn() -> Outcome) -> Outcome {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match attempt().await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Polls until `count` records arrived, or fails after 30 seconds.
 pub async fn read(consumer: &mut Consumer, count: usize) -> Result<Vec<ConsumerRecord>, String> {
     let mut records = Vec::new();
@@ -93,7 +104,9 @@ pub fn values(records: &[ConsumerRecord]) -> Vec<String> {
 
 fn main() {
     let Ok(bootstrap) = std::env::var("GREGOR_TEST_BOOTSTRAP") else {
-        eprintln!("client_conformance: set GREGOR_TEST_BOOTSTRAP to the broker to test against, as in GREGOR_TEST_BOOTSTRAP=localhost:9092");
+        eprintln!(
+            "client_conformance: set GREGOR_TEST_BOOTSTRAP to the broker to test against, as in GREGOR_TEST_BOOTSTRAP=localhost:9092"
+        );
         std::process::exit(2);
     };
     let parts: Vec<String> = std::env::args().skip(1).collect();

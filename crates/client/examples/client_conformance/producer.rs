@@ -197,7 +197,11 @@ async fn dropped_connections(bench: &Bench) -> Outcome {
         consumer.assign(vec![TopicPartition::new(&topic, partition)]).map_err(text)?;
         let found = values(&read(&mut consumer, 3_000).await?);
         let expected: Vec<String> = (0..6_000).filter(|number| number % 2 == partition).map(|number: i32| number.to_string()).collect();
-        ensure(found == expected, || format!("partition {partition}: {} records, duplicated, lost or out of order", found.len()))?;
+        ensure(found == expected, || {
+            let at = found.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
+            let around = &found[at.saturating_sub(3)..(at + 10).min(found.len())];
+            format!("partition {partition}: duplicated, lost or out of order at {at}: {around:?}")
+        })?;
         let end = consumer.end_offsets(&[TopicPartition::new(&topic, partition)]).await.map_err(text)?;
         ensure(end.values().all(|end| *end == 3_000), || format!("{end:?}"))?;
     }

@@ -107,7 +107,11 @@ impl ConsumerConfig {
         let interval = config.millis("auto.commit.interval.ms", 5_000)?;
         let reset_text = config.text("auto.offset.reset", "latest");
         let reset = ResetPolicy::parse(&reset_text).ok_or_else(|| {
-            invalid("auto.offset.reset", &reset_text, "expected 'latest', 'earliest', 'none' or of the format 'by_duration:<PnDTnHnMn.nS.>'.")
+            invalid(
+                "auto.offset.reset",
+                &reset_text,
+                "expected 'latest', 'earliest', 'none' or of the format 'by_duration:<PnDTnHnMn.nS.>'.",
+            )
         })?;
         let isolation = match config.text("isolation.level", "read_uncommitted").as_str() {
             "read_uncommitted" => IsolationLevel::ReadUncommitted,

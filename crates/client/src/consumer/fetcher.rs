@@ -17,9 +17,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use wire::ErrorCode;
 use wire::messages::fetch_response::PartitionData;
 use wire::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
-use wire::ErrorCode;
 
 /// The newest version of Fetch that names topics.
 const LAST_VERSION_WITH_NAMES: i16 = 12;
@@ -332,13 +332,7 @@ impl Fetcher {
         }
     }
 
-    fn handle_response(
-        &mut self,
-        node: i32,
-        version: i16,
-        asked: HashMap<TopicPartition, (u64, i64)>,
-        response: FetchResponse,
-    ) {
+    fn handle_response(&mut self, node: i32, version: i16, asked: HashMap<TopicPartition, (u64, i64)>, response: FetchResponse) {
         let session = self.sessions.entry(node).or_default();
         if !session.on_response(&response) {
             tracing::debug!(node, "fetch session starts over: {}", ErrorCode::from_code(response.error_code));
@@ -346,7 +340,8 @@ impl Fetcher {
         }
         let mut news = false;
         for topic in response.responses {
-            let name = if version > LAST_VERSION_WITH_NAMES { session.topic_of(topic.topic_id).map(str::to_owned) } else { Some(topic.topic) };
+            let name =
+                if version > LAST_VERSION_WITH_NAMES { session.topic_of(topic.topic_id).map(str::to_owned) } else { Some(topic.topic) };
             let Some(name) = name else { continue };
             for data in topic.partitions {
                 let partition = TopicPartition::new(&name, data.partition_index);

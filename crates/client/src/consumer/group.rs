@@ -148,7 +148,8 @@ impl GroupTask {
             Subscription::Matching(matches) => {
                 let metadata = self.shared.cluster.metadata();
                 let hide_internal = self.shared.config.exclude_internal_topics;
-                let names = metadata.topics.iter().filter(|(_, topic)| topic.error == ErrorCode::None && !(hide_internal && topic.internal));
+                let names =
+                    metadata.topics.iter().filter(|(_, topic)| topic.error == ErrorCode::None && !(hide_internal && topic.internal));
                 names.map(|(name, _)| name).filter(|name| matches(name)).cloned().collect()
             }
             Subscription::None | Subscription::Assigned => BTreeSet::new(),

@@ -549,10 +549,7 @@ impl Consumer {
     }
 
     /// The first offset at or after a timestamp; partitions without one are None.
-    pub async fn offsets_for_times(
-        &self,
-        wanted: &[(TopicPartition, i64)],
-    ) -> Result<BTreeMap<TopicPartition, Option<ListedOffset>>> {
+    pub async fn offsets_for_times(&self, wanted: &[(TopicPartition, i64)]) -> Result<BTreeMap<TopicPartition, Option<ListedOffset>>> {
         if let Some((partition, time)) = wanted.iter().find(|(_, time)| *time < 0) {
             return Err(Error::IllegalState(format!(
                 "The target time for partition {partition} is {time}. The target time cannot be negative."

@@ -285,11 +285,7 @@ impl Shared {
         let state = self.state();
         let offset = |(partition, state): (&TopicPartition, &crate::core::subscription::PartitionState)| {
             let position = state.processed?;
-            let committed = OffsetAndMetadata {
-                offset: position.offset,
-                leader_epoch: position.leader_epoch,
-                metadata: String::new(),
-            };
+            let committed = OffsetAndMetadata { offset: position.offset, leader_epoch: position.leader_epoch, metadata: String::new() };
             Some((partition.clone(), committed))
         };
         state.partitions.iter().filter_map(offset).collect()

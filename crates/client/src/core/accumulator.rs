@@ -129,8 +129,10 @@ pub struct Request {
     pub batches: Vec<Sent>,
 }
 
-/// A finished batch; to be reported outside the lock.
+/// A finished batch; to be reported outside the lock, and then to `reported`.
 pub struct Completion {
+    /// What `flush` waits for; None for parts of the story that end nothing.
+    pub flush_id: Option<u64>,
     pub topic: Arc<str>,
     pub partition: i32,
     pub tags: Vec<u64>,
@@ -442,7 +444,7 @@ impl Accumulator {
                 }
             }
         }
-        if self.config.adaptive && !drained.waiting_nodes.is_empty() {
+        if self.config.adaptive {
             self.update_load();
         }
         drained.requests = requests.into_iter().map(|(request, _)| request).collect();
@@ -601,6 +603,7 @@ impl Accumulator {
         if let Some(outcome) = batch.outcome.take() {
             let children = parts.iter_mut().map(|(first, part)| (*first, part.outcome_handle())).collect();
             self.completions.push(Completion {
+                flush_id: None,
                 topic: self.topics[topic].name.clone(),
                 partition: number,
                 tags: Vec::new(),
@@ -668,6 +671,7 @@ impl Accumulator {
             let failure = BatchFailure { error: expired(&sent.batch, &topic.name, sent.partition, timeout), by_record: Vec::new() };
             self.counters.records_failed += sent.batch.count as u64;
             self.completions.push(Completion {
+                flush_id: None,
                 topic: topic.name.clone(),
                 partition: sent.partition,
                 tags: std::mem::take(&mut sent.batch.tags),
@@ -690,12 +694,14 @@ impl Accumulator {
     /// Reports a batch and frees its memory.
     fn finish(&mut self, topic: usize, number: i32, mut batch: ProducerBatch, result: Outcome) {
         self.used_memory = self.used_memory.saturating_sub(batch.charged);
-        self.finish_one(batch.flush_id);
-        let tags = std::mem::take(&mut batch.tags);
-        let outcome = batch.outcome.take();
-        if outcome.is_some() || !tags.is_empty() {
-            self.completions.push(Completion { topic: self.topics[topic].name.clone(), partition: number, tags, outcome, result });
-        }
+        self.completions.push(Completion {
+            flush_id: Some(batch.flush_id),
+            topic: self.topics[topic].name.clone(),
+            partition: number,
+            tags: std::mem::take(&mut batch.tags),
+            outcome: batch.outcome.take(),
+            result,
+        });
         self.recycle(batch);
     }
 
@@ -720,6 +726,13 @@ impl Accumulator {
     /// Finished batches since the last call.
     pub fn take_completions(&mut self) -> Vec<Completion> {
         std::mem::take(&mut self.completions)
+    }
+
+    /// These completions were told to whoever waits; a flush may end now.
+    pub fn reported(&mut self, flush_ids: impl Iterator<Item = u64>) {
+        for id in flush_ids {
+            self.finish_one(id);
+        }
     }
 
     /// A mark for `flushed`: everything appended until now.

@@ -64,7 +64,10 @@ impl Bench {
 
     /// Drains and hands over one request; returns its id and the (batch id, base sequence, epoch) of its batches.
     fn send(&mut self) -> Option<(u64, Vec<(u64, i32, i16)>)> {
-        let request = self.accumulator.drain(self.now, |_| true).requests.pop()?;
+        let mut request = self.accumulator.drain(self.now, |_| true).requests.pop()?;
+        for sent in &mut request.batches {
+            sent.batch.seal(record::Codec::NONE, false).unwrap();
+        }
         let batches = request.batches.iter().map(|sent| (sent.batch.id, sent.batch.stamp.base_sequence, sent.batch.stamp.producer_epoch));
         let result = (request.id, batches.collect());
         self.accumulator.sent(request.id, request.batches);
@@ -79,6 +82,7 @@ impl Bench {
     /// Tags that were reported, with how.
     fn reported(&mut self) -> Vec<(Vec<u64>, bool)> {
         let completions = self.accumulator.take_completions();
+        self.accumulator.reported(completions.iter().filter_map(|done| done.flush_id));
         completions.into_iter().map(|done| (done.tags, matches!(done.result, Outcome::Written { .. }))).collect()
     }
 }
@@ -214,6 +218,7 @@ fn batches_expire_after_the_delivery_timeout() {
     bench.pass(10_000);
     bench.accumulator.drain(bench.now, |_| true);
     assert_eq!(bench.reported(), [(vec![2], false)]);
+    assert!(!bench.accumulator.is_empty(), "its request is still out");
 }
 
 #[test]
@@ -225,6 +230,8 @@ fn flush_covers_what_was_there_before_it() {
     assert!(!bench.accumulator.flushed(mark));
     let (request, _) = bench.send().unwrap();
     bench.answer(request, ErrorCode::None, 0);
+    assert!(!bench.accumulator.flushed(mark), "not before it is reported");
+    bench.reported();
     assert!(bench.accumulator.flushed(mark));
     assert!(!bench.accumulator.is_empty());
 }

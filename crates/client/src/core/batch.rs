@@ -97,7 +97,10 @@ impl ProducerBatch {
 
     /// Bytes written so far as they will be on the wire, when `ratio` is the expected effect of compression (1.0 for none).
     pub fn estimated_size(&self, ratio: f32) -> usize {
-        let records = self.buffer.len() - HEADER;
+        if let Some(sealed) = &self.sealed {
+            return sealed.bytes.len();
+        }
+        let records = self.buffer.len().saturating_sub(HEADER);
         if ratio >= 1.0 { HEADER + records } else { HEADER + (records as f32 * ratio * 1.05) as usize }
     }
 

@@ -161,7 +161,8 @@ impl CompletedFetch {
                 let cut = !self.any_batch && !self.batches.rest().is_empty();
                 self.any_batch = true;
                 if cut {
-                    let text = format!("the first batch at offset {} of {} is larger than what was fetched", self.next_offset, self.partition);
+                    let text =
+                        format!("the first batch at offset {} of {} is larger than what was fetched", self.next_offset, self.partition);
                     return Err(self.corrupt(text));
                 }
                 return Ok(false);

@@ -68,7 +68,12 @@ impl FetchSession {
                 .collect(),
             forgotten: forgotten
                 .into_iter()
-                .map(|((topic, topic_id), partitions)| ForgottenTopic { topic: topic.to_owned(), topic_id, partitions, ..Default::default() })
+                .map(|((topic, topic_id), partitions)| ForgottenTopic {
+                    topic: topic.to_owned(),
+                    topic_id,
+                    partitions,
+                    ..Default::default()
+                })
                 .collect(),
         };
         self.known = wanted;

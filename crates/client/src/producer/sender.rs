@@ -44,7 +44,18 @@ struct Sender {
     topics_in_request: HashMap<u64, Vec<(usize, Arc<str>, Uuid)>>,
 }
 
+/// However the task ends, nobody waits for it in vain.
+struct EndOfSender(Arc<Shared>);
+
+impl Drop for EndOfSender {
+    fn drop(&mut self) {
+        self.0.accumulator().abort(&Error::Closed("Producer is closed forcefully.".into()));
+        report(&self.0);
+    }
+}
+
 pub(super) async fn run(cluster: Cluster, shared: Arc<Shared>) {
+    let _end = EndOfSender(shared.clone());
     let mut metadata = cluster.watch_metadata();
     let (events, mut received) = mpsc::unbounded_channel();
     let mut sender = Sender {
@@ -316,8 +327,11 @@ pub(super) fn report(shared: &Shared) {
         let mut accumulator = shared.accumulator();
         accumulator.take_completions()
     };
+    if completions.is_empty() {
+        return;
+    }
     shared.memory.notify_waiters();
-    shared.progress.notify_waiters();
+    let mut flush_ids = Vec::with_capacity(completions.len());
     for completion in completions {
         if let (Some(listener), false) = (&shared.listener, completion.tags.is_empty()) {
             tell(listener.as_ref(), &completion.topic, completion.partition, &completion.tags, &completion.result);
@@ -325,7 +339,10 @@ pub(super) fn report(shared: &Shared) {
         if let Some(outcome) = completion.outcome {
             outcome.complete(completion.result);
         }
+        flush_ids.extend(completion.flush_id);
     }
+    shared.accumulator().reported(flush_ids.into_iter());
+    shared.progress.notify_waiters();
 }
 
 fn tell(listener: &dyn super::DeliveryListener, topic: &Arc<str>, partition: i32, tags: &[u64], result: &Outcome) {
