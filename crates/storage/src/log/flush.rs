@@ -110,15 +110,19 @@ impl Log {
     pub fn close(&mut self, now: Now) -> Result<(), LogError> {
         let disk = self.disk.clone();
         self.epochs.persist(disk.as_ref(), &self.dir)?;
+        // As in Kafka, a log without records gets no snapshot.
+        let nothing_to_remember = self.log_end_offset == self.log_start_offset && self.producers.is_empty();
         let unchanged = self.recovery_point >= self.log_end_offset
-            && self.snapshots.contains(&self.log_end_offset)
+            && (self.snapshots.contains(&self.log_end_offset) || nothing_to_remember)
             && self.segments.iter().all(|s| s.indexes_synced)
             && !self.dir_dirty
             && self.unsynced_snapshots.is_empty();
         if unchanged {
             return Ok(());
         }
-        self.write_snapshot(self.log_end_offset)?;
+        if !nothing_to_remember {
+            self.write_snapshot(self.log_end_offset)?;
+        }
         self.active_mut().seal(disk.as_ref())?;
         if let Some(job) = self.flush_job(true)? {
             job.run()?;

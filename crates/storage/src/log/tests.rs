@@ -8,6 +8,7 @@ use bytes::Bytes;
 use record::{BatchBuilder, BatchFields, Codec, Compression, EndTxnMarker, Origin, TimestampType, batches};
 
 mod crash;
+mod golden;
 
 const ROOT: &str = "/data";
 const T0: i64 = 1_700_000_000_000;
