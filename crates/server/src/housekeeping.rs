@@ -6,6 +6,7 @@ use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
 use crate::guard;
+use crate::listeners::ConnectionLimits;
 use crate::log_dirs::LogDirs;
 use base::{Instant, Now, TopicPartition};
 use broker::Broker;
@@ -21,6 +22,7 @@ const DELETED_FILES_CHECK: Duration = Duration::from_secs(5);
 pub struct Housekeeping {
     pub broker: Arc<Broker>,
     pub dirs: LogDirs,
+    pub connection_limits: ConnectionLimits,
     pub bell: Arc<Bell>,
 }
 
@@ -77,6 +79,7 @@ impl Housekeeping {
         if due.flush <= now.mono {
             due.flush = now.mono + FLUSH_CHECK.min(millis(config.log_flush_scheduler_interval_ms).max(Duration::from_millis(1)));
             self.flush(now);
+            self.connection_limits.follow(&config);
         }
         if due.recovery_points <= now.mono {
             due.recovery_points = now.mono + millis(config.log_flush_offset_checkpoint_interval_ms.into());

@@ -75,10 +75,43 @@ impl Listeners {
     }
 }
 
+/// max.connections and its kin. They may be changed while the node runs.
+pub struct ConnectionLimits {
+    limits: Arc<Limits>,
+    applied: Configured,
+}
+
+type Configured = (i32, i32, String);
+
+impl ConnectionLimits {
+    pub fn new(config: &BrokerConfig) -> ConnectionLimits {
+        let limits = Limits::new(count(config.max_connections), count(config.max_connections_per_ip), overrides(config));
+        ConnectionLimits { limits: Arc::new(limits), applied: configured(config) }
+    }
+
+    pub fn shared(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+
+    /// Takes over what was changed since the last time.
+    pub fn follow(&mut self, config: &BrokerConfig) {
+        let wanted = configured(config);
+        if wanted != self.applied {
+            self.limits.set(count(config.max_connections), count(config.max_connections_per_ip), overrides(config));
+            self.applied = wanted;
+        }
+    }
+}
+
+fn configured(config: &BrokerConfig) -> Configured {
+    (config.max_connections, config.max_connections_per_ip, config.max_connections_per_ip_overrides.clone())
+}
+
 /// Starts the network threads.
 pub fn accept(
     listeners: Listeners,
     config: &BrokerConfig,
+    limits: Arc<Limits>,
     stats: Arc<net::Stats>,
     service: Arc<dyn net::Service>,
 ) -> Result<Net, StartError> {
@@ -89,9 +122,8 @@ pub fn accept(
         idle_max: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
         clock: clock::now,
     };
-    let limits = Limits::new(count(config.max_connections), count(config.max_connections_per_ip), overrides(config));
     let bound = listeners.bound.into_iter().map(|(_, listener)| listener).collect();
-    Net::start(&net_config, bound, Arc::new(limits), stats, service)
+    Net::start(&net_config, bound, limits, stats, service)
         .map_err(|e| StartError::Listen(format!("cannot start the network threads: {e}; check the limit of processes (ulimit -u)")))
 }
 

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::health::{Health, Phase};
 use crate::housekeeping::{Housekeeping, offsets};
 use crate::lifecycle::{Lifecycle, Registration};
-use crate::listeners::{self, Listeners};
+use crate::listeners::{self, ConnectionLimits, Listeners};
 use crate::log_dirs::{DirLock, LogDirs};
 use crate::loggers::LogLevels;
 use crate::metadata_thread::{self, MetadataOptions, MetadataThread};
@@ -113,7 +113,9 @@ impl Node {
         };
         let interval = Duration::from_millis(config.broker_heartbeat_interval_ms.max(1) as u64);
         let lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
-        let housekeeping = Housekeeping { broker: broker.clone(), dirs, bell: housekeeping_bell.clone() };
+        let connection_limits = ConnectionLimits::new(&broker.config());
+        let limits = connection_limits.shared();
+        let housekeeping = Housekeeping { broker: broker.clone(), dirs, connection_limits, bell: housekeeping_bell.clone() };
         let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
         let timers = Arc::new(Timers::default());
         let (shared, timed) = (timers.clone(), broker.clone());
@@ -126,7 +128,7 @@ impl Node {
         }
 
         let service = Arc::new(BrokerService { broker: broker.clone() });
-        let net = listeners::accept(listeners, &config, net_stats, service)?;
+        let net = listeners::accept(listeners, &config, limits, net_stats, service)?;
         health.enter(Phase::Ready);
         Ok(Node { broker, net, timers, timers_thread, housekeeping_bell, housekeeping, metadata, health, metrics })
     }
