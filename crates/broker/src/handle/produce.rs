@@ -26,7 +26,7 @@ pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
         -1 => Some(Acks::All),
         _ => None,
     };
-    let mut append = Append { c, acks, pending: Vec::new(), failed: false };
+    let mut append = Append { c, acks, transactional_id: request.transactional_id.as_deref(), pending: Vec::new(), failed: false };
     let responses: Vec<TopicProduceResponse> = request.topic_data.into_iter().map(|topic| append.topic(topic)).collect();
     let Append { pending, failed, .. } = append;
 
@@ -48,6 +48,7 @@ pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
 struct Append<'a, 'b> {
     c: &'a Context<'b>,
     acks: Option<Acks>,
+    transactional_id: Option<&'a str>,
     pending: Vec<Pending>,
     failed: bool,
 }
@@ -85,7 +86,7 @@ impl Append<'_, '_> {
             let message = format!("Cannot append to internal topic {}", topic.name);
             return Err(PartitionError::new(ErrorCode::InvalidTopicException, message));
         }
-        let records = records(self.c.version(), data)?;
+        let records = records(self.c.version(), self.transactional_id, data)?;
         let partition = self.c.broker.replicas().get_by_id(topic.id, data.index).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let size = records.len() as u64;
         let done = partition.append(records, acks, AppendOrigin::Client, self.c.now)?;
@@ -105,32 +106,34 @@ impl Append<'_, '_> {
     }
 }
 
-/// `ProduceRequest.validateRecords`: exactly one batch, of the current format, no zstd before version 7, no transaction without its own
-/// protocol step.
-fn records(version: i16, data: &PartitionProduceData) -> Result<Bytes, PartitionError> {
-    let invalid = |message: String| PartitionError::new(ErrorCode::InvalidRecord, message);
+/// `ProduceRequest.validateRecords`: exactly one batch, of the current format, no zstd before version 7; and no transaction without a
+/// transactional id that is allowed to have it.
+fn records(version: i16, transactional_id: Option<&str>, data: &PartitionProduceData) -> Result<Bytes, PartitionError> {
     let records = data.records.as_ref().and_then(|r| r.to_bytes().ok()).unwrap_or_default();
-    if records.is_empty() {
-        return Err(invalid(format!("Produce requests with version {version} must have at least one record batch per partition")));
-    }
-    let magic = records.get(16).copied().unwrap_or_default();
-    if magic != 2 {
-        return Err(invalid(format!("Produce requests with version {version} are only allowed to contain record batches with magic version 2")));
-    }
-    const ZSTD: u8 = 4;
-    let attributes = records.get(22).copied().unwrap_or_default();
-    if version < 7 && attributes & 0x07 == ZSTD {
-        let message = format!("Produce requests with version {version} are not allowed to use ZStandard compression");
-        return Err(PartitionError::new(ErrorCode::UnsupportedCompressionType, message));
-    }
+    record::check_produce(&records, version).map_err(|e| PartitionError::from(ErrorCode::from_code(e.code())))?;
     const TRANSACTIONAL: u8 = 0x10;
-    if attributes & TRANSACTIONAL != 0 {
-        return Err(PartitionError::new(ErrorCode::InvalidTxnState, "this broker does not take part in transactions yet"));
+    if records.get(22).is_some_and(|attributes| attributes & TRANSACTIONAL != 0) {
+        return Err(match transactional_id {
+            Some(_) => PartitionError::new(ErrorCode::InvalidTxnState, "this broker does not take part in transactions yet"),
+            None => ErrorCode::TransactionalIdAuthorizationFailed.into(),
+        });
     }
     Ok(records)
 }
 
+/// Kafka sends its own text only where it names the records to blame, and no log start with the errors of a partition or a size.
 fn refused(index: i32, error: PartitionError) -> PartitionProduceResponse {
+    let without_start = [
+        ErrorCode::CorruptMessage,
+        ErrorCode::MessageTooLarge,
+        ErrorCode::RecordListTooLarge,
+        ErrorCode::KafkaStorageError,
+        ErrorCode::NotLeaderOrFollower,
+        ErrorCode::UnknownTopicOrPartition,
+        ErrorCode::UnknownTopicId,
+    ];
+    let log_start_offset = if without_start.contains(&error.code) { -1 } else { error.log_start_offset };
+    let error_message = error.message.filter(|_| !error.record_errors.is_empty());
     let record_errors = error.record_errors.into_iter().map(|e| BatchIndexAndErrorMessage {
         batch_index: e.batch_index,
         batch_index_error_message: Some(e.message),
@@ -141,9 +144,9 @@ fn refused(index: i32, error: PartitionError) -> PartitionProduceResponse {
         error_code: error.code.code(),
         base_offset: -1,
         log_append_time_ms: -1,
-        log_start_offset: error.log_start_offset,
+        log_start_offset,
         record_errors: record_errors.collect(),
-        error_message: error.message,
+        error_message,
         ..Default::default()
     }
 }
