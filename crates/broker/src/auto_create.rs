@@ -44,8 +44,11 @@ impl AutoCreate {
         if !under_way.contains_key(topic) {
             let slot = Slot::new();
             under_way.insert(topic.to_owned(), slot.clone());
-            let request =
-                CreateTopicsRequest { topics: vec![creatable(broker, topic)], timeout_ms: broker.config().request_timeout_ms, ..Default::default() };
+            let request = CreateTopicsRequest {
+                topics: vec![creatable(broker, topic)],
+                timeout_ms: broker.config().request_timeout_ms,
+                ..Default::default()
+            };
             broker.controller().submit(RequestContext { api_version: 7, ..Default::default() }, request.into(), slot);
         }
         ErrorCode::UnknownTopicOrPartition

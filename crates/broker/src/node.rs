@@ -13,8 +13,8 @@ use controller::{ControllerClient, MetadataListener, MetadataUpdate};
 use metadata::Image;
 use parking_lot::Mutex;
 use replica::PartitionSet;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// What a broker is built from.

@@ -33,11 +33,8 @@ impl ProducerIds {
                 Some(slot) => slot,
                 None => {
                     let slot = Slot::new();
-                    let request = AllocateProducerIdsRequest {
-                        broker_id: broker.id(),
-                        broker_epoch: broker.broker_epoch(),
-                        ..Default::default()
-                    };
+                    let request =
+                        AllocateProducerIdsRequest { broker_id: broker.id(), broker_epoch: broker.broker_epoch(), ..Default::default() };
                     broker.controller().submit(RequestContext::default(), request.into(), slot.clone());
                     state.asked = Some(slot.clone());
                     slot

@@ -128,6 +128,10 @@ impl Partition {
             error.log_start_offset = log.log_start_offset();
             error
         })?;
+        // `flush.messages` holds the answer back until the disk has it; `flush.ms` is housekeeping's.
+        if log.log_end_offset() - log.recovery_point() >= log.config().flush_messages {
+            log.flush(log.log_end_offset(), now)?;
+        }
         let required_high_watermark = info.last_offset + 1;
         let woken = advance(self.broker_id, &mut state);
         let high_watermark = state.log.as_ref().map_or(0, Log::high_watermark);

@@ -195,7 +195,8 @@ impl PartitionSet {
             let Some(mut log) = partition.take_log() else { continue };
             let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);
             // The suffix only has to be unique in this directory for as long as the deleted directory waits.
-            let unique = Uuid::from_u128(id.as_u128() ^ u128::from(now.mono.as_nanos()) ^ (partition.topic_partition.partition as u128) << 64);
+            let unique =
+                Uuid::from_u128(id.as_u128() ^ u128::from(now.mono.as_nanos()) ^ (partition.topic_partition.partition as u128) << 64);
             match log.rename_for_delete(unique) {
                 Ok(path) => self.deleted.lock().push((now.mono + delay, path)),
                 Err(error) => tracing::error!(partition = %partition.topic_partition, %error, "deleted partition stays on disk"),

@@ -18,7 +18,9 @@ use std::task::Waker;
 use std::time::Duration;
 use storage::LogOpen;
 use wire::messages::broker_registration_request::{Feature, Listener};
-use wire::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse};
+use wire::messages::{
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse, FeatureLevelRecord,
+};
 
 pub const NODE_ID: i32 = 1;
 const CLUSTER_ID: &str = "c2ltdWxhdGlvbi1jbHVzdA";
@@ -74,6 +76,7 @@ impl SimNode {
         .into();
         props.extend(options.props.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         options.disk.create_dir_all(Path::new(DATA)).expect("the data directory can be made");
+        options.disk.sync_dir(Path::new("/")).expect("the root can be synced");
         Self::boot(options.disk, Box::<MemoryLog>::default(), props, options.seed, options.now, None)
     }
 
@@ -92,7 +95,7 @@ impl SimNode {
         let raft = raft::Node::open(raft_config, log, now).expect("the metadata log opens");
         let incarnation = Uuid::random(&mut fastrand::Rng::with_seed(seed));
         let settings = Settings::new(CLUSTER_ID.into(), Layers::new(props.clone()), config.clone(), Vec::new(), incarnation);
-        let mut controller = Node::open(settings, raft, Vec::new(), seed, now).expect("the controller opens");
+        let mut controller = Node::open(settings, raft, bootstrap(), seed, now).expect("the controller opens");
         let effects = controller.turn(now, Event::Start).expect("the controller starts");
         drop(effects);
         let image = controller.image().clone();
@@ -113,17 +116,8 @@ impl SimNode {
             metrics: Arc::new(Metrics::default()),
             seed,
         });
-        let mut node = SimNode {
-            now,
-            broker: Arc::new(broker),
-            disk,
-            controller,
-            mailbox,
-            waiting: BTreeMap::new(),
-            next_token: 0,
-            props,
-            seed,
-        };
+        let mut node =
+            SimNode { now, broker: Arc::new(broker), disk, controller, mailbox, waiting: BTreeMap::new(), next_token: 0, props, seed };
         let first = controller::MetadataUpdate {
             old: Arc::new(Image::default()),
             delta: metadata::Delta::between(&Image::default(), &image),
@@ -176,13 +170,13 @@ impl SimNode {
 
     fn ask<R>(&mut self, request: impl Into<ControllerRequest>) -> R
     where
-        R: TryFrom<ControllerResponse>,
+        R: TryFrom<ControllerResponse, Error = controller::ControllerError>,
     {
         let slot = Slot::new();
         self.mailbox.submit(RequestContext::default(), request.into(), slot.clone());
         self.settle();
         let answer = slot.take().expect("the controller answers");
-        R::try_from(answer).ok().expect("the answer is of the request's kind")
+        R::try_from(answer).expect("the controller does what is asked")
     }
 
     /// Lets the controller, the metadata listeners and the loading of coordinators do what there is to do.
@@ -317,6 +311,20 @@ fn open_logs(replicas: &PartitionSet, image: &Image, clean: Option<&Checkpoints>
             replicas.open(task, image, now).expect("the log opens");
         }
     }
+}
+
+/// What `kafka-storage format` would leave for an empty log: every feature at its newest level.
+fn bootstrap() -> Vec<metadata::Record> {
+    let in_log = metadata::features::FEATURES.iter().filter(|f| f.name != metadata::features::KRAFT_VERSION);
+    in_log
+        .map(|f| {
+            metadata::Record::FeatureLevel(FeatureLevelRecord {
+                name: f.name.to_owned(),
+                feature_level: f.latest_production,
+                ..Default::default()
+            })
+        })
+        .collect()
 }
 
 /// A waker for callers that poll again by themselves.

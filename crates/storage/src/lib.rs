@@ -9,11 +9,11 @@ pub mod epoch_cache;
 mod error;
 pub mod index;
 mod lazy_file;
-mod scan;
 pub mod log;
 pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
+mod scan;
 mod segment;
 
 pub use config::LogConfig;

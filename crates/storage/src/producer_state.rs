@@ -274,10 +274,7 @@ impl ProducerState {
 
     /// The last stable offset once this transaction is complete; goes into the transaction index.
     pub fn last_stable_offset_after(&self, completed: &CompletedTxn) -> i64 {
-        self.ongoing
-            .iter()
-            .find(|(_, producer)| **producer != completed.producer_id)
-            .map_or(completed.last_offset + 1, |(first, _)| *first)
+        self.ongoing.iter().find(|(_, producer)| **producer != completed.producer_id).map_or(completed.last_offset + 1, |(first, _)| *first)
     }
 
     pub fn complete(&mut self, completed: &CompletedTxn) {

@@ -43,8 +43,7 @@ impl<'a> HeadScan<'a> {
         if self.position >= self.end {
             return Ok(None);
         }
-        let in_window = self.position >= self.window_at
-            && self.position + RECORDS as u64 <= self.window_at + self.window.len() as u64;
+        let in_window = self.position >= self.window_at && self.position + RECORDS as u64 <= self.window_at + self.window.len() as u64;
         if !in_window {
             let len = (self.end - self.position).min(HEAD_WINDOW as u64) as usize;
             self.window.resize(len, 0);

@@ -121,7 +121,15 @@ impl Segment {
     }
 
     /// Whether an append of `incoming` bytes must go to a new segment.
-    pub fn should_roll(&self, disk: &dyn Disk, config: &LogConfig, incoming: u64, max_timestamp: i64, last_offset: i64, now_ms: i64) -> bool {
+    pub fn should_roll(
+        &self,
+        disk: &dyn Disk,
+        config: &LogConfig,
+        incoming: u64,
+        max_timestamp: i64,
+        last_offset: i64,
+        now_ms: i64,
+    ) -> bool {
         let due = || self.size > 0 && self.waited_ms(disk, now_ms, max_timestamp) > config.segment_ms - self.jitter_ms;
         let entries = |size: usize| config.segment_index_bytes.max(0) as usize / size;
         self.size + incoming > config.segment_bytes.max(0) as u64
@@ -154,10 +162,16 @@ impl Segment {
     }
 
     /// Writes `first` then `second` at the end; `batches` describes them.
-    pub fn append(&mut self, disk: &dyn Disk, config: &LogConfig, first: &[u8], second: &[u8], batches: &[Appended]) -> Result<(), LogError> {
+    pub fn append(
+        &mut self,
+        disk: &dyn Disk,
+        config: &LogConfig,
+        first: &[u8],
+        second: &[u8],
+        batches: &[Appended],
+    ) -> Result<(), LogError> {
         let file = self.log.get(disk).map_err(LogError::io("cannot open", self.log.path()))?;
-        file.write_two_at(first, second, self.size)
-            .map_err(LogError::io("cannot append to (is the disk full?)", self.log.path()))?;
+        file.write_two_at(first, second, self.size).map_err(LogError::io("cannot append to (is the disk full?)", self.log.path()))?;
         if self.size == 0
             && let Some(batch) = batches.first()
         {
@@ -303,12 +317,8 @@ impl Segment {
     }
 
     pub fn add_aborted(&mut self, disk: &dyn Disk, txn: &CompletedTxn, last_stable_offset: i64) -> Result<(), LogError> {
-        let entry = AbortedTxn {
-            producer_id: txn.producer_id,
-            first_offset: txn.first_offset,
-            last_offset: txn.last_offset,
-            last_stable_offset,
-        };
+        let entry =
+            AbortedTxn { producer_id: txn.producer_id, first_offset: txn.first_offset, last_offset: txn.last_offset, last_stable_offset };
         self.txns.append(disk, entry).map_err(LogError::io("cannot write the transaction index of", self.log.path()))
     }
 
@@ -323,7 +333,8 @@ impl Segment {
         let mut next_offset = self.base_offset;
         if self.size > 0 {
             if start >= self.size {
-                let problem = format!("its index points to {start}, beyond its {} bytes; remove the .index file to have it rebuilt", self.size);
+                let problem =
+                    format!("its index points to {start}, beyond its {} bytes; remove the .index file to have it rebuilt", self.size);
                 return Err(LogError::corrupt(self.log.path(), problem));
             }
             let mut recent = VecDeque::new();

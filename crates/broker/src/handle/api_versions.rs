@@ -86,7 +86,12 @@ fn supported_features(without_level_0: bool) -> Vec<SupportedFeatureKey> {
     metadata::features::FEATURES
         .iter()
         .filter(|f| !(without_level_0 && f.min == 0))
-        .map(|f| SupportedFeatureKey { name: f.name.to_owned(), min_version: f.min, max_version: f.latest_production, ..Default::default() })
+        .map(|f| SupportedFeatureKey {
+            name: f.name.to_owned(),
+            min_version: f.min,
+            max_version: f.latest_production,
+            ..Default::default()
+        })
         .collect()
 }
 

@@ -4,10 +4,10 @@ use crate::answer::Handled;
 use crate::auto_create::is_internal;
 use crate::context::Context;
 use replica::PartitionError;
+use wire::ErrorCode;
 use wire::messages::delete_records_request::DeleteRecordsPartition;
 use wire::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use wire::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
-use wire::ErrorCode;
 
 const HIGH_WATERMARK: i64 = -1;
 

@@ -3,9 +3,9 @@
 use super::topic_partitions::{CLUSTER_OPERATIONS, endpoint};
 use crate::answer::Handled;
 use crate::context::Context;
+use wire::ErrorCode;
 use wire::messages::describe_cluster_response::DescribeClusterBroker;
 use wire::messages::{DescribeClusterRequest, DescribeClusterResponse};
-use wire::ErrorCode;
 
 const BROKERS: i8 = 1;
 
@@ -13,7 +13,10 @@ pub(super) fn handle(c: &mut Context, request: DescribeClusterRequest) -> Handle
     let asked = if c.version() >= 1 { request.endpoint_type } else { BROKERS };
     if asked != BROKERS {
         let (error, message) = match asked {
-            2 => (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"),
+            2 => (
+                ErrorCode::MismatchedEndpointType,
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+            ),
             _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
         };
         let error_message = if asked == 2 { message.to_owned() } else { format!("{message} {asked}") };

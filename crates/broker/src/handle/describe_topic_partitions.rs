@@ -6,9 +6,11 @@ use crate::answer::Handled;
 use crate::auto_create::{is_internal, is_valid_topic_name};
 use crate::context::Context;
 use std::collections::BTreeSet;
-use wire::messages::describe_topic_partitions_response::{Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic};
-use wire::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use wire::ErrorCode;
+use wire::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use wire::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 /// `max.request.partition.size.limit` is at least this.
 const LIMIT_MIN: i32 = 1;

@@ -84,7 +84,10 @@ struct Fetch {
 enum Got {
     Read(FetchRead),
     /// The client's log was cut: its last epoch ends here at this offset.
-    Diverging { epoch: i32, end_offset: i64 },
+    Diverging {
+        epoch: i32,
+        end_offset: i64,
+    },
     Refused(PartitionError),
 }
 
@@ -172,14 +175,16 @@ impl Fetch {
         let session_id = match self.kind {
             FetchKind::Sessionless => 0,
             FetchKind::Full if self.reply.version < 7 => 0,
-            FetchKind::Full => {
-                broker.fetch_sessions.open(now.mono, &broker.rng, by_id, wants.iter().cloned().zip(told.iter().copied()))
-            }
+            FetchKind::Full => broker.fetch_sessions.open(now.mono, &broker.rng, by_id, wants.iter().cloned().zip(told.iter().copied())),
             FetchKind::Incremental { session_id } => {
                 let answers: Vec<_> = wants.iter().map(Want::key).zip(told).collect();
                 match broker.fetch_sessions.tell(session_id, &answers) {
                     Some(which) => include = which,
-                    None => return self.reply.encode(&FetchResponse { error_code: ErrorCode::FetchSessionIdNotFound.code(), ..Default::default() }),
+                    None => {
+                        return self
+                            .reply
+                            .encode(&FetchResponse { error_code: ErrorCode::FetchSessionIdNotFound.code(), ..Default::default() });
+                    }
                 }
                 session_id
             }
@@ -244,11 +249,9 @@ fn partition_data(broker: &Broker, want: &Want, got: Got) -> PartitionData {
             records: Some(Records::from_segments(read.records)),
             ..base
         },
-        Got::Diverging { epoch, end_offset } => PartitionData {
-            high_watermark: -1,
-            diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() },
-            ..base
-        },
+        Got::Diverging { epoch, end_offset } => {
+            PartitionData { high_watermark: -1, diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() }, ..base }
+        }
         Got::Refused(error) => {
             broker.metrics().failed_fetch.add(1);
             let mut data = PartitionData { error_code: error.code.code(), high_watermark: -1, ..base };

@@ -4,9 +4,9 @@ use super::topic_partitions::endpoint;
 use crate::answer::Handled;
 use crate::auto_create::OFFSETS_TOPIC;
 use crate::context::Context;
+use wire::ErrorCode;
 use wire::messages::find_coordinator_response::Coordinator;
 use wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
-use wire::ErrorCode;
 
 const GROUP: i8 = 0;
 

@@ -2,19 +2,19 @@
 //! Decisions are the coordinator's; here a request finds its shard and its answer finds the wire.
 
 use super::gather::{Gather, Part};
+use crate::Broker;
 use crate::answer::{Handled, ReplyTo, Response, Wait};
 use crate::context::Context;
 use crate::groups::ReplySlot;
-use crate::Broker;
 use base::{Instant, Now};
 use coordinator::{Output, Reply, RequestContext, Shard, Token, errors};
 use std::collections::BTreeMap;
 use std::task::Waker;
+use wire::ErrorCode;
 use wire::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, HeartbeatRequest, JoinGroupRequest,
     LeaveGroupRequest, ListGroupsRequest, ListGroupsResponse, SyncGroupRequest,
 };
-use wire::ErrorCode;
 
 /// Bits of the operations on a group (KIP-430): read, delete, describe and both kinds of configs.
 const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
@@ -107,7 +107,8 @@ pub(super) fn describe(c: &mut Context, request: DescribeGroupsRequest) -> Handl
         .collect();
     let operations = request.include_authorized_operations;
     Gather::park(c, parts, move |reply, replies| {
-        let mut groups: Vec<_> = replies.into_iter().filter_map(|r| if let Reply::DescribeGroups(g) = r { Some(g) } else { None }).flatten().collect();
+        let mut groups: Vec<_> =
+            replies.into_iter().filter_map(|r| if let Reply::DescribeGroups(g) = r { Some(g) } else { None }).flatten().collect();
         if operations {
             for group in groups.iter_mut().filter(|g| g.error_code == 0) {
                 group.authorized_operations = GROUP_OPERATIONS;

@@ -5,15 +5,16 @@ use crate::answer::{Handled, ReplyTo, Response, Wait};
 use crate::context::Context;
 use base::{Instant, Now};
 use std::task::Waker;
-use wire::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use wire::ErrorCode;
+use wire::messages::{InitProducerIdRequest, InitProducerIdResponse};
 
 /// The client sets no timeout; Kafka waits this long for a block of ids.
 const TIMEOUT_MS: i32 = 30_000;
 
 pub(super) fn handle(c: &mut Context, request: InitProducerIdRequest) -> Handled {
-    if request.transactional_id.is_some() {
-        return c.answer(&refused(ErrorCode::CoordinatorNotAvailable));
+    if let Some(transactional_id) = request.transactional_id {
+        let error = if transactional_id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::CoordinatorNotAvailable };
+        return c.answer(&refused(error));
     }
     // An id and an epoch come together or not at all.
     if (request.producer_id < 0) != (request.producer_epoch < 0) {

@@ -5,10 +5,10 @@ use crate::context::Context;
 use replica::PartitionError;
 use std::collections::BTreeSet;
 use storage::{Log, LogError};
+use wire::ErrorCode;
 use wire::messages::list_offsets_request::ListOffsetsPartition;
 use wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use wire::ErrorCode;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -40,7 +40,12 @@ pub(super) fn handle(c: &mut Context, request: ListOffsetsRequest) -> Handled {
     c.answer(&ListOffsetsResponse { topics, ..Default::default() })
 }
 
-fn partition(c: &Context, topic: &str, asked: &ListOffsetsPartition, isolation: i8) -> Result<ListOffsetsPartitionResponse, PartitionError> {
+fn partition(
+    c: &Context,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+    isolation: i8,
+) -> Result<ListOffsetsPartitionResponse, PartitionError> {
     let needs_version = match asked.timestamp {
         MAX_TIMESTAMP => 7,
         EARLIEST_LOCAL => 8,
@@ -57,7 +62,8 @@ fn partition(c: &Context, topic: &str, asked: &ListOffsetsPartition, isolation: 
     }
     let partition = c.broker.replicas().get(topic, asked.partition_index).ok_or(ErrorCode::NotLeaderOrFollower)?;
     let leader_epoch = partition.leader_epoch();
-    let found = partition.with_leader_log(Some(asked.current_leader_epoch), |log| look_up(log, asked.timestamp, isolation, leader_epoch))??;
+    let found =
+        partition.with_leader_log(Some(asked.current_leader_epoch), |log| look_up(log, asked.timestamp, isolation, leader_epoch))??;
     Ok(ListOffsetsPartitionResponse {
         partition_index: asked.partition_index,
         timestamp: found.timestamp,

@@ -7,9 +7,9 @@ use crate::auto_create::{is_internal, is_valid_topic_name};
 use crate::context::Context;
 use base::Uuid;
 use std::collections::BTreeSet;
+use wire::ErrorCode;
 use wire::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use wire::messages::{MetadataRequest, MetadataResponse};
-use wire::ErrorCode;
 
 pub(super) fn handle(c: &mut Context, request: MetadataRequest) -> Handled {
     let listener = c.session.listener.clone();
@@ -29,7 +29,9 @@ pub(super) fn handle(c: &mut Context, request: MetadataRequest) -> Handled {
         for id in ids {
             topics.push(match c.image.topics.get_by_id(id) {
                 Some(topic) => describe(c, topic, &listener),
-                None => MetadataResponseTopic { error_code: ErrorCode::UnknownTopicId.code(), topic_id: id, name: None, ..Default::default() },
+                None => {
+                    MetadataResponseTopic { error_code: ErrorCode::UnknownTopicId.code(), topic_id: id, name: None, ..Default::default() }
+                }
             });
         }
     } else {

@@ -3,10 +3,10 @@
 use crate::answer::Handled;
 use crate::context::Context;
 use replica::PartitionError;
+use wire::ErrorCode;
 use wire::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use wire::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use wire::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
-use wire::ErrorCode;
 
 pub(super) fn handle(c: &mut Context, request: OffsetForLeaderEpochRequest) -> Handled {
     let topics = request.topics.iter().map(|topic| {

@@ -6,13 +6,13 @@ use crate::answer::{Handled, Response};
 use crate::context::Context;
 use coordinator::{Reply, Shard, assemble, errors};
 use metadata::Image;
+use wire::ErrorCode;
 use wire::messages::offset_commit_request::OffsetCommitRequestTopic;
 use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use wire::messages::offset_fetch_response::{OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics};
 use wire::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest};
-use wire::ErrorCode;
 
 /// From here on OffsetCommit and OffsetFetch name topics by id.
 const TOPIC_ID_VERSION: i16 = 10;
@@ -87,8 +87,7 @@ pub(super) fn fetch(c: &mut Context, request: OffsetFetchRequest) -> Handled {
             unknown.push(if by_id { name_topics(&c.image, &mut group) } else { Vec::new() });
             let asked = group.clone();
             let group_id = group.group_id.clone();
-            let slot =
-                c.broker.groups.call(&group_id, now, |shard, token| shard.offset_fetch(now, &context, token, group, require_stable));
+            let slot = c.broker.groups.call(&group_id, now, |shard, token| shard.offset_fetch(now, &context, token, group, require_stable));
             Part::of(slot, |error| Reply::OffsetFetch(errors::offset_fetch(&asked, error, version)))
         })
         .collect();

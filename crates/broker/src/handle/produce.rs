@@ -1,20 +1,20 @@
 //! Produce. Hot path: the records stay the slice of the frame they came in; the log patches their header and writes them.
 //! Kafka: `KafkaApis.handleProduceRequest`, `ReplicaManager.handleProduceAppend`, `DelayedProduce`.
 
+use crate::Broker;
 use crate::answer::{Handled, ReplyTo, Response, Wait};
 use crate::auto_create::is_internal;
 use crate::context::Context;
-use crate::Broker;
 use base::{Instant, Now};
 use bytes::Bytes;
 use replica::{Acks, Partition, PartitionError, Watch};
 use std::sync::Arc;
 use std::task::Waker;
 use storage::AppendOrigin;
+use wire::ErrorCode;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use wire::messages::{ProduceRequest, ProduceResponse};
-use wire::ErrorCode;
 
 /// The client id that may write to internal topics, as tools that copy them use.
 const ADMIN_CLIENT_ID: &str = "__admin_client";

@@ -59,7 +59,12 @@ impl Log {
     fn flush_job(&mut self, closing: bool) -> Result<Option<FlushJob>, LogError> {
         let active = self.segments.len() - 1;
         let sealed_unsynced = self.segments[..active].iter().any(|s| !s.indexes_synced);
-        if self.recovery_point >= self.log_end_offset && !self.dir_dirty && !sealed_unsynced && !closing && self.unsynced_snapshots.is_empty() {
+        if self.recovery_point >= self.log_end_offset
+            && !self.dir_dirty
+            && !sealed_unsynced
+            && !closing
+            && self.unsynced_snapshots.is_empty()
+        {
             return Ok(None);
         }
         self.sync_identity()?;

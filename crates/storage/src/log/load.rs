@@ -59,7 +59,8 @@ impl Log {
             dir,
             topic_partition,
             topic_id,
-            identity_synced: had_identity,
+            // A directory found after a kill may never have been synced by whoever made it.
+            identity_synced: had_identity && open.clean_shutdown,
             config,
             segments: Vec::new(),
             producers: ProducerState::default(),
@@ -75,7 +76,11 @@ impl Log {
             jitter_seed: open.jitter_seed,
         };
         log.open_segments(&names, now)?;
-        if open.clean_shutdown { log.load_clean(now)? } else { log.load_unclean(now)? }
+        if open.clean_shutdown {
+            log.load_clean(now)?
+        } else {
+            log.load_unclean(now)?
+        }
         log.high_watermark = open.high_watermark.clamp(log.log_start_offset, log.log_end_offset);
         log.producers.on_high_watermark(log.high_watermark);
         Ok(log)
@@ -266,7 +271,9 @@ fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid
     match (known, topic_id) {
         (Some(known), Some(wanted)) if known != wanted => Err(LogError::corrupt(
             dir,
-            format!("belongs to topic id {known}, but the metadata says {wanted}; move the directory away to start with an empty partition"),
+            format!(
+                "belongs to topic id {known}, but the metadata says {wanted}; move the directory away to start with an empty partition"
+            ),
         )),
         (Some(known), _) => Ok((Some(known), true)),
         (None, None) => Ok((None, false)),

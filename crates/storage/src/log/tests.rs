@@ -302,7 +302,8 @@ fn code(result: Result<AppendInfo, AppendError>) -> i16 {
 fn idempotence() {
     let disk = disk();
     let mut log = open(&disk, LogConfig::default());
-    let put = |log: &mut Log, epoch, sequence, count| log.append_as_leader(of_producer(9, epoch, sequence, count), 0, Origin::Client, at(0));
+    let put =
+        |log: &mut Log, epoch, sequence, count| log.append_as_leader(of_producer(9, epoch, sequence, count), 0, Origin::Client, at(0));
     for i in 0..6 {
         assert!(!put(&mut log, 0, i * 2, 2).unwrap().duplicate);
     }
@@ -343,7 +344,11 @@ fn transactions_hold_back_the_stable_offset() {
     let disk = disk();
     let mut log = open(&disk, small());
     let data = |pid, sequence| {
-        batch(2, T0, BatchFields { producer_id: pid, producer_epoch: 0, base_sequence: sequence, transactional: true, ..Default::default() })
+        batch(
+            2,
+            T0,
+            BatchFields { producer_id: pid, producer_epoch: 0, base_sequence: sequence, transactional: true, ..Default::default() },
+        )
     };
     let marker = |pid, commit| EndTxnMarker { commit, coordinator_epoch: 0 }.batch(T0, pid, 0, 0).unwrap();
     let put = |log: &mut Log, records| {

@@ -13,7 +13,10 @@ impl Log {
     /// Keeps only what is below `offset`. Returns whether anything was cut.
     pub fn truncate_to(&mut self, offset: i64, now: Now) -> Result<bool, LogError> {
         if offset < 0 {
-            return Err(LogError::OutOfRange(format!("Cannot truncate partition {} to a negative offset ({offset}).", self.topic_partition)));
+            return Err(LogError::OutOfRange(format!(
+                "Cannot truncate partition {} to a negative offset ({offset}).",
+                self.topic_partition
+            )));
         }
         if offset >= self.log_end_offset {
             return Ok(false);
