@@ -36,3 +36,6 @@ pub fn increment_sequence(sequence: i32, by: i32) -> i32 {
 pub fn decrement_sequence(sequence: i32, by: i32) -> i32 {
     if sequence < by { i32::MAX - (by - sequence) + 1 } else { sequence - by }
 }
+
+#[cfg(test)]
+mod tests;
