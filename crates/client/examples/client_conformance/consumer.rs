@@ -210,7 +210,7 @@ async fn recreated(bench: &Bench) -> Outcome {
     let topic = bench.topic("recreated", 1).await?;
     bench.fill(&topic, 0, 3).await?;
     let partition = TopicPartition::new(&topic, 0);
-    let mut consumer = bench.consumer(&[("metadata.max.age.ms", "500")])?;
+    let mut consumer = bench.consumer(&[("metadata.max.age.ms", "500"), ("allow.auto.create.topics", "false")])?;
     consumer.assign(vec![partition.clone()]).map_err(text)?;
     read(&mut consumer, 3).await?;
     bench.admin.delete_topics(std::slice::from_ref(&topic)).await.map_err(text)?;

@@ -103,6 +103,8 @@ pub fn values(records: &[ConsumerRecord]) -> Vec<String> {
 }
 
 fn main() {
+    // RUST_LOG=client=debug shows what the client does.
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
     let Ok(bootstrap) = std::env::var("GREGOR_TEST_BOOTSTRAP") else {
         eprintln!(
             "client_conformance: set GREGOR_TEST_BOOTSTRAP to the broker to test against, as in GREGOR_TEST_BOOTSTRAP=localhost:9092"

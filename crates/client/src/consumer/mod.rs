@@ -540,11 +540,11 @@ impl Consumer {
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) {
         let offsets = offsets.unwrap_or_else(|| self.positions());
-        let shared = self.shared.clone();
+        let (shared, turn) = (self.shared.clone(), self.shared.commits.take());
         self.shared.cluster.thread().spawn(async move {
             // Like Java, an asynchronous commit is tried for one request timeout only: a newer one will follow.
             let deadline = shared.now() + shared.config.connection.request_timeout;
-            done(shared.commit(&offsets, deadline).await);
+            done(shared.commit_in_turn(turn, &offsets, deadline).await);
         });
     }
 

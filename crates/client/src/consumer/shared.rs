@@ -33,8 +33,8 @@ pub struct Shared {
     pub group: Notify,
     /// The group task should leave the group.
     pub leave_bell: Notify,
-    /// Commits go out one after another.
-    pub committing: tokio::sync::Mutex<()>,
+    /// Commits go out one after another, in the order in which they were asked for.
+    pub commits: Arc<Turns>,
 }
 
 #[derive(Default)]
@@ -118,7 +118,7 @@ impl Shared {
             fetch: Notify::new(),
             group: Notify::new(),
             leave_bell: Notify::new(),
-            committing: tokio::sync::Mutex::new(()),
+            commits: Arc::default(),
         }
     }
 
@@ -185,11 +185,16 @@ impl Shared {
 
     /// Commits, retrying what can be retried until `deadline`.
     pub async fn commit(&self, offsets: &Offsets, deadline: Instant) -> Result<()> {
+        self.commit_in_turn(self.commits.take(), offsets, deadline).await
+    }
+
+    /// Commits when everything that drew its turn before is done.
+    pub async fn commit_in_turn(&self, turn: Turn, offsets: &Offsets, deadline: Instant) -> Result<()> {
         self.group_id()?;
         if offsets.is_empty() {
             return Ok(());
         }
-        let _in_turn = self.committing.lock().await;
+        turn.come().await;
         let mut attempts = 0;
         loop {
             let error = match self.try_commit(offsets, deadline).await {
@@ -216,6 +221,9 @@ impl Shared {
             let state = self.state();
             if state.subscription.is_group() { state.member.clone() } else { Member::default() }
         };
+        if member.generation < 0 && self.state().subscription.is_group() {
+            return Err(Error::broker(ErrorCode::UnknownMemberId, None));
+        }
         let instance = self.config.group_instance_id.as_deref().filter(|_| member.generation >= 0);
         let request = offset_commit_request(self.group_id()?, member.generation, &member.id, instance, offsets);
         let version = connection.versions.choose::<OffsetCommitRequest>(2, OFFSETS_BY_NAME, connection.name())?;
@@ -289,6 +297,60 @@ impl Shared {
             Some((partition.clone(), committed))
         };
         state.partitions.iter().filter_map(offset).collect()
+    }
+}
+
+/// A queue whose places are drawn at once and waited for later.
+#[derive(Default)]
+pub struct Turns {
+    state: Mutex<TurnState>,
+    moved: Notify,
+}
+
+#[derive(Default)]
+struct TurnState {
+    next: u64,
+    waiting: BTreeSet<u64>,
+}
+
+/// A place in the queue; dropping it lets the next one go.
+pub struct Turn {
+    turns: Arc<Turns>,
+    number: u64,
+}
+
+impl Turns {
+    fn state(&self) -> MutexGuard<'_, TurnState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn take(self: &Arc<Self>) -> Turn {
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        state.waiting.insert(number);
+        Turn { turns: self.clone(), number }
+    }
+}
+
+impl Turn {
+    async fn come(&self) {
+        loop {
+            let moved = self.turns.moved.notified();
+            let mut moved = std::pin::pin!(moved);
+            moved.as_mut().enable();
+            if self.turns.state().waiting.first() == Some(&self.number) {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.turns.state().waiting.remove(&self.number);
+        self.turns.moved.notify_waiters();
     }
 }
 

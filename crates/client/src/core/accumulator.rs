@@ -498,6 +498,11 @@ impl Accumulator {
         let partition = &mut self.topics[topic].partitions[number as usize];
         partition.in_flight = partition.in_flight.saturating_sub(1);
         let code = ErrorCode::from_code(answer.code);
+        if code != ErrorCode::None {
+            let name = &self.topics[topic].name;
+            tracing::debug!(attempts = batch.attempts, sequence = batch.stamp.base_sequence, "produce to {name}-{number} failed: {code}");
+        }
+        let partition = &mut self.topics[topic].partitions[number as usize];
         match code {
             ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
                 partition.sequences.acknowledged(batch.id, answer.base_offset);
@@ -537,7 +542,8 @@ impl Accumulator {
             }
             ErrorCode::OutOfOrderSequenceNumber => {
                 // Expected behind a batch that failed; a true gap only when the broker has everything before this one.
-                let gap = !renumbered && partition.sequences.is_next(batch.stamp.base_sequence);
+                let sequences = &partition.sequences;
+                let gap = !renumbered && (sequences.is_next(batch.stamp.base_sequence) || sequences.overtaken(batch.id));
                 if gap {
                     self.bump.push((topic, number));
                 }

@@ -45,14 +45,18 @@ impl Sequences {
         self.unfinished.front().copied()
     }
 
-    /// Numbers a batch that is sent for the first time. With a newer producer id or epoch numbering starts at 0, but only after everything
-    /// numbered under the old one is finished: None says "not yet".
+    /// Numbers a batch that is sent for the first time; None says "not yet". With a newer producer id or epoch numbering starts at 0, but only
+    /// after everything numbered under the old one is finished. And until the broker has acknowledged a first batch only one may be under way:
+    /// a broker that does not know the producer yet accepts any number, so a second batch could take the place of a first that failed.
     pub fn number(&mut self, batch: u64, count: i32, producer: ProducerId) -> Option<Numbered> {
         if self.producer != Some(producer) {
             if !self.unfinished.is_empty() {
                 return None;
             }
             self.restart(producer);
+        }
+        if self.last_acked.is_none() && !self.unfinished.is_empty() {
+            return None;
         }
         let entry = Numbered { batch, base_sequence: self.next, count, producer };
         self.next = increment_sequence(self.next, count);
@@ -121,6 +125,12 @@ impl Sequences {
         }
     }
 
+    /// The broker acknowledged a batch numbered after this one, so it will never accept this one.
+    pub fn overtaken(&self, batch: u64) -> bool {
+        let Some(entry) = self.find(batch) else { return false };
+        self.last_acked.is_some_and(|acked| self.position(batch) == Some(0) && entry.base_sequence <= acked)
+    }
+
     fn remove(&mut self, batch: u64) -> Option<Numbered> {
         let position = self.unfinished.iter().position(|entry| entry.batch == batch)?;
         self.unfinished.remove(position)
@@ -133,39 +143,65 @@ mod tests {
 
     const P: ProducerId = ProducerId { id: 7, epoch: 0 };
 
+    /// Sequences whose first `count` records are acknowledged, so that batches may follow one another.
+    fn established(count: i32) -> Sequences {
+        let mut sequences = Sequences::default();
+        sequences.number(100, count, P);
+        sequences.acknowledged(100, 0);
+        sequences
+    }
+
     #[test]
     fn numbers_follow_one_another() {
-        let mut sequences = Sequences::default();
-        assert_eq!(sequences.number(1, 10, P).unwrap().base_sequence, 0);
-        assert_eq!(sequences.number(2, 5, P).unwrap().base_sequence, 10);
-        assert!(sequences.is_next(0));
+        let mut sequences = established(1);
+        assert_eq!(sequences.number(1, 10, P).unwrap().base_sequence, 1);
+        assert_eq!(sequences.number(2, 5, P).unwrap().base_sequence, 11);
+        assert!(sequences.is_next(1));
         sequences.acknowledged(1, 100);
-        assert!(sequences.is_next(10));
+        assert!(sequences.is_next(11));
         assert_eq!(sequences.last_acked_offset, Some(109));
     }
 
     #[test]
-    fn numbers_wrap() {
+    fn the_first_batch_goes_alone() {
         let mut sequences = Sequences::default();
-        sequences.number(1, i32::MAX, P);
+        sequences.number(1, 10, P).unwrap();
+        assert!(sequences.number(2, 5, P).is_none());
+        sequences.acknowledged(1, 0);
+        assert_eq!(sequences.number(2, 5, P).unwrap().base_sequence, 10);
+    }
+
+    #[test]
+    fn a_batch_that_was_overtaken_is_recognised() {
+        let mut sequences = established(1);
+        sequences.number(1, 4, P);
+        sequences.number(2, 4, P);
+        assert!(!sequences.overtaken(1));
+        sequences.acknowledged(2, 10);
+        assert!(sequences.overtaken(1));
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let mut sequences = established(i32::MAX);
         assert_eq!(sequences.number(2, 3, P).unwrap().base_sequence, i32::MAX);
         assert_eq!(sequences.number(3, 1, P).unwrap().base_sequence, 2);
     }
 
     #[test]
     fn parts_of_a_split_batch_share_its_numbers() {
-        let mut sequences = Sequences::default();
+        let mut sequences = established(1);
         sequences.number(1, 4, P);
         sequences.number(2, 4, P);
         assert!(sequences.split(1, &[(10, 3), (11, 1)]));
-        assert_eq!(sequences.find(10).unwrap().base_sequence, 0);
-        assert_eq!(sequences.find(11).unwrap().base_sequence, 3);
+        assert_eq!(sequences.find(10).unwrap().base_sequence, 1);
+        assert_eq!(sequences.find(11).unwrap().base_sequence, 4);
         assert_eq!(sequences.position(2), Some(2));
     }
 
     #[test]
     fn an_epoch_bump_renumbers_what_is_unfinished_in_order() {
-        let mut sequences = Sequences::default();
+        let mut sequences = established(1);
         sequences.number(1, 4, P);
         sequences.number(2, 4, P);
         sequences.number(3, 4, P);

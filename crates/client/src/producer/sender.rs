@@ -118,6 +118,14 @@ impl Sender {
             for node in &drained.waiting_nodes {
                 self.connect(*node);
             }
+            tracing::trace!(
+                requests = drained.requests.len(),
+                next = ?drained.next,
+                waiting = ?drained.waiting_nodes,
+                need_metadata = drained.need_metadata,
+                need_producer_id = drained.need_producer_id,
+                "drained"
+            );
             let idle = drained.requests.is_empty();
             for request in drained.requests {
                 self.send(request);
@@ -196,6 +204,7 @@ impl Sender {
                 return;
             }
         };
+        tracing::trace!(id, node, batches = message.topic_data.iter().map(|topic| topic.partition_data.len()).sum::<usize>(), "produce");
         self.topics_in_request.insert(id, topics);
         *self.in_flight.entry(node).or_default() += 1;
         let (events, answered) = (self.events.clone(), connection.clone());
@@ -271,6 +280,7 @@ impl Sender {
         result: Result<Bytes, Error>,
     ) {
         let now = self.cluster.clock().mono();
+        tracing::trace!(request, ok = result.is_ok(), "answer");
         if self.shared.config.acks == 0 && result.is_ok() {
             let written = |_, _| Some(PartitionAnswer { base_offset: -1, log_append_time: -1, ..Default::default() });
             self.shared.accumulator().complete(request, now, written);
