@@ -36,6 +36,7 @@ struct State {
     leader_epoch: i32,
     partition_epoch: i32,
     isr: Vec<i32>,
+    replica_count: usize,
     watchers: Watchers,
 }
 
@@ -71,6 +72,7 @@ impl Partition {
                 leader_epoch: -1,
                 partition_epoch: -1,
                 isr: Vec::new(),
+                replica_count: 0,
                 watchers: Watchers::default(),
             }),
         }
@@ -87,6 +89,7 @@ impl Partition {
         state.leader_epoch = registration.leader_epoch;
         state.partition_epoch = registration.partition_epoch;
         state.isr = registration.isr.clone();
+        state.replica_count = registration.replicas.len();
         let leads = state.leader == self.broker_id;
         let mut result = Ok(());
         if let (true, true, Some(log)) = (leads, new_epoch, state.log.as_mut()) {
@@ -113,9 +116,10 @@ impl Partition {
     pub fn append(&self, records: Bytes, acks: Acks, origin: AppendOrigin, now: Now) -> Result<PartitionAppend, PartitionError> {
         let mut state = self.state.lock();
         let in_sync = state.isr.len();
-        let epoch = state.leader_epoch;
+        let (epoch, replica_count) = (state.leader_epoch, state.replica_count);
         let log = leader_log(self.broker_id, &mut state, None)?;
-        let needed = log.config().min_insync_replicas.max(1) as usize;
+        // More than all replicas cannot be asked for (KIP-966).
+        let needed = (log.config().min_insync_replicas.max(1) as usize).min(replica_count.max(1));
         if acks == Acks::All && in_sync < needed {
             let message = format!(
                 "The size of the current ISR : {in_sync} is insufficient to satisfy the min.isr requirement of {needed} for partition {}",

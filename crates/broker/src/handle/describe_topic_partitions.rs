@@ -64,7 +64,6 @@ impl Page<'_, '_> {
         let Some(topic) = self.c.image.topics.get(name) else {
             let error = if is_valid_topic_name(name) { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
             out.error_code = error.code();
-            out.topic_authorized_operations = i32::MIN;
             return out;
         };
         out.topic_id = topic.id;

@@ -239,7 +239,12 @@ fn told(got: &Got) -> Told {
 }
 
 fn partition_data(broker: &Broker, want: &Want, got: Got) -> PartitionData {
-    let base = PartitionData { partition_index: want.partition, records: Some(Records::default()), ..Default::default() };
+    let base = PartitionData {
+        partition_index: want.partition,
+        records: Some(Records::default()),
+        aborted_transactions: None,
+        ..Default::default()
+    };
     match got {
         Got::Read(read) => PartitionData {
             high_watermark: read.high_watermark,

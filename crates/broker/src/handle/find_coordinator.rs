@@ -9,6 +9,7 @@ use wire::messages::find_coordinator_response::Coordinator;
 use wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 const GROUP: i8 = 0;
+const SHARE: i8 = 2;
 
 pub(super) fn handle(c: &mut Context, request: FindCoordinatorRequest) -> Handled {
     if c.version() >= 4 {
@@ -19,8 +20,7 @@ pub(super) fn handle(c: &mut Context, request: FindCoordinatorRequest) -> Handle
     let error = ErrorCode::from_code(found.error_code);
     c.answer(&FindCoordinatorResponse {
         error_code: found.error_code,
-        error_message: if error.is_error() { Some(error.message().to_owned()) } else { Some(ErrorCode::None.message().to_owned()) }
-            .filter(|m| !m.is_empty()),
+        error_message: Some(if error.is_error() { error.message() } else { error.name() }.to_owned()),
         node_id: found.node_id,
         host: found.host,
         port: found.port,
@@ -30,6 +30,9 @@ pub(super) fn handle(c: &mut Context, request: FindCoordinatorRequest) -> Handle
 
 fn find(c: &Context, key_type: i8, key: String) -> Coordinator {
     let none = |key, error: ErrorCode| Coordinator { key, node_id: -1, port: -1, error_code: error.code(), ..Default::default() };
+    if !(GROUP..=SHARE).contains(&key_type) {
+        return none(key, ErrorCode::InvalidRequest);
+    }
     if key_type != GROUP {
         // Transactions and share groups have no coordinator here yet; clients fail at once instead of asking again and again.
         return none(key, ErrorCode::UnsupportedVersion);

@@ -117,7 +117,9 @@ impl Log {
         self.epochs.persist(disk.as_ref(), &self.dir)?;
         // As in Kafka, a log without records gets no snapshot.
         let nothing_to_remember = self.log_end_offset == self.log_start_offset && self.producers.is_empty();
-        let unchanged = self.recovery_point >= self.log_end_offset
+        // A log that never had a record loses nothing with its directory; its first append syncs it, whoever opened it.
+        let unchanged = (self.identity_synced || self.log_end_offset == 0)
+            && self.recovery_point >= self.log_end_offset
             && (self.snapshots.contains(&self.log_end_offset) || nothing_to_remember)
             && self.segments.iter().all(|s| s.indexes_synced)
             && !self.dir_dirty

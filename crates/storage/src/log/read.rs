@@ -75,7 +75,8 @@ impl Log {
         let next_base = self.segments.get(at + 1).map_or(self.log_end_offset, |next| next.base_offset);
         let limit = if end >= next_base { segment.size } else { segment.find(disk, end)?.map_or(segment.size, |p| p.position) };
         let wanted = if min_one { (max_bytes as u64).max(place.size) } else { max_bytes as u64 };
-        let len = limit.saturating_sub(place.position).min(wanted);
+        // Part of a batch is of no use to anybody: it waits for a fetch that has room for it.
+        let len = if wanted < place.size { 0 } else { limit.saturating_sub(place.position).min(wanted) };
         Ok(Some(FileRange { file: segment.file(disk)?.clone(), position: place.position, len: len as usize }))
     }
 

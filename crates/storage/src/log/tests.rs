@@ -113,8 +113,8 @@ fn appends_and_reads() {
     assert_eq!(log.read(5, 100, ReadLimit::LogEnd, true).unwrap().size, 0);
     assert!(matches!(log.read(6, 100, ReadLimit::LogEnd, true), Err(ReadError::OffsetOutOfRange { log_end: 5, .. })));
     assert!(matches!(log.read(-1, 100, ReadLimit::LogEnd, true), Err(ReadError::OffsetOutOfRange { .. })));
-    // Without min_one the limit holds even if it cuts the first batch.
-    assert_eq!(log.read(0, 10, ReadLimit::LogEnd, false).unwrap().size, 10);
+    // Without min_one the limit holds, and a first batch that does not fit is left out whole.
+    assert_eq!(log.read(0, 10, ReadLimit::LogEnd, false).unwrap().size, 0);
     assert_eq!(log.read(0, 10, ReadLimit::LogEnd, true).unwrap().size, all[0].view().size());
     assert_eq!(log.end_offset_for_epoch(0), Some((0, 5)));
     let metadata = disk.read(&dir().join("partition.metadata")).unwrap();
