@@ -68,7 +68,7 @@ impl Asker<'_> {
 fn both(what: &str, known: &str, questions: fn(&mut Asker)) {
     let scratch = Scratch::new(what);
     let answers = |kind: Kind| {
-        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), &[]);
+        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), &["offsets.topic.num.partitions=1"]);
         node.expect_log("clos").expect_log("cannot read the subscription");
         let mut asker = Asker { node: &mut node, out: String::new() };
         questions(&mut asker);
@@ -270,7 +270,10 @@ fn data(a: &mut Asker) {
     a.ask("delete records past the end", 2, delete(&[(0, 10)]));
     a.ask("delete records before zero", 2, delete(&[(0, -3)]));
     a.ask("init producer with a wrong epoch", 4, InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, producer_id: 5, producer_epoch: -1, ..Default::default() });
-    let given = a.send(&InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() }, 4);
+    let given = e2e::wait::until("a block of producer ids is there", || {
+        let given = a.send(&InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() }, 4);
+        (!given.as_ref().is_ok_and(|r| r.error_code == 14)).then_some(given)
+    });
     a.line("init producer", &given.map_or_else(|e| e, |r| format!("error {} epoch {} id known {}", r.error_code, r.producer_epoch, r.producer_id >= 0)));
 }
 
@@ -300,7 +303,8 @@ fn groups(a: &mut Asker) {
         ..Default::default()
     };
     e2e::wait::until("the coordinator serves", || {
-        let answer = a.send(&join("", "", "consumer", &["range"], 10_000), 9).ok()?;
+        let unknown = HeartbeatRequest { group_id: "q-none".into(), generation_id: 1, member_id: "m".into(), ..Default::default() };
+        let answer = a.send(&unknown, 4).ok()?;
         (![14, 15, 16].contains(&answer.error_code)).then_some(())
     });
     a.ask("join an empty group id", 9, join("", "", "consumer", &["range"], 10_000));

@@ -17,9 +17,13 @@ fn line(finished: &Finished) -> String {
     format!("exit {:?} {}", finished.code, words.join(" "))
 }
 
-/// Apache's tools end some errors with a stack trace, which is no part of the contract.
+/// Apache's tools log, and end some errors with a stack trace, on stderr, which is no part of the contract.
 fn first_line(stderr: &str) -> &str {
-    stderr.lines().find(|l| !l.trim().is_empty() && !l.starts_with("[20") && !l.contains("WARN")).unwrap_or("")
+    let logged = |l: &str| {
+        let l = l.trim_start();
+        l.is_empty() || ["[20", "at ", "Caused by:", "org.apache.", "java.", "(", "..."].iter().any(|start| l.starts_with(start)) || l.contains("WARN")
+    };
+    stderr.lines().find(|l| !logged(l)).unwrap_or("")
 }
 
 fn ask(tools: Tools, node: &Node) -> String {
