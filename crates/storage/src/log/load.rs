@@ -81,6 +81,7 @@ impl Log {
         } else {
             log.load_unclean(now)?
         }
+        log.identity_synced &= log.log_end_offset > 0;
         log.high_watermark = open.high_watermark.clamp(log.log_start_offset, log.log_end_offset);
         log.producers.on_high_watermark(log.high_watermark);
         Ok(log)
