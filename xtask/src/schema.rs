@@ -102,7 +102,9 @@ fn notation(jars: &Path, jar: &str, folder: &str) -> Result<String, String> {
 
 fn find_jar(jars: &Path, name: &str) -> Result<PathBuf, String> {
     let entries = std::fs::read_dir(jars).map_err(|e| format!("{}: {e}", jars.display()))?;
-    let is_it = |file: &str| file.strip_prefix(name).is_some_and(|rest| rest.starts_with("-4") && rest.ends_with(".jar") && !rest.contains("sources"));
+    let is_it = |file: &str| {
+        file.strip_prefix(name).is_some_and(|rest| rest.starts_with("-4") && rest.ends_with(".jar") && !rest.contains("sources"))
+    };
     entries
         .flatten()
         .map(|e| e.path())
@@ -173,7 +175,6 @@ fn message(json: &Value) -> Option<Message> {
         },
     })
 }
-
 
 fn common_struct(json: &Value) -> Option<Struct> {
     Some(Struct {

@@ -118,10 +118,9 @@ impl Program {
                     return Err(self.error(Some(command), &format!("argument {}: expected {wanted}", arg.shown())));
                 }
             }
-            while arg.takes == Takes::Many {
-                match rest.next_if(is_value) {
-                    Some(value) => slot.push(value.clone()),
-                    None => break,
+            if arg.takes == Takes::Many {
+                while let Some(value) = rest.next_if(is_value) {
+                    slot.push(value.clone());
                 }
             }
         }

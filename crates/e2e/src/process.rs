@@ -28,7 +28,8 @@ impl Finished {
 
 /// Runs to the end, `input` on its standard input; killed after `limit`.
 pub fn run(command: &mut Command, input: &str, limit: Duration) -> Finished {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let pid = pid_of(&child);
     let mut stdin = child.stdin.take();
     let input = input.to_owned();

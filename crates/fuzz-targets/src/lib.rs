@@ -19,11 +19,8 @@ pub struct Target {
     pub run: fn(&[u8]),
 }
 
-pub const TARGETS: &[Target] = &[
-    Target { name: "frame", run: frame },
-    Target { name: "message", run: message },
-    Target { name: "batch", run: batch },
-];
+pub const TARGETS: &[Target] =
+    &[Target { name: "frame", run: frame }, Target { name: "message", run: message }, Target { name: "batch", run: batch }];
 
 /// A request frame as a connection hands it on: header, then the body its key and version say.
 pub fn frame(data: &[u8]) {
@@ -47,7 +44,11 @@ pub fn message(data: &[u8]) {
     let version = info.min_version + (i32::from(*v) % versions.max(1)) as i16;
     if let Ok(Ok(encoded)) = (info.recode)(Bytes::copy_from_slice(rest), version) {
         let again = (info.recode)(encoded.clone(), version);
-        assert!(matches!(&again, Ok(Ok(bytes)) if *bytes == encoded), "{} v{version} does not survive its own encoding: {again:?}", info.name);
+        assert!(
+            matches!(&again, Ok(Ok(bytes)) if *bytes == encoded),
+            "{} v{version} does not survive its own encoding: {again:?}",
+            info.name
+        );
     }
 }
 

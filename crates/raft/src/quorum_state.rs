@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn keeps_the_vote_with_its_directory() {
-        let voted = Some(ReplicaKey { id: 3, directory_id: Some(Uuid::from_u128(12345)) });
-        let state = ElectionState { epoch: 9, leader_id: None, voted };
+        let voted = ReplicaKey { id: 3, directory_id: Some(Uuid::from_u128(12345)) };
+        let state = ElectionState { epoch: 9, leader_id: None, voted: Some(voted) };
         let read = ElectionState::decode(state.encode(KRaftVersion::V1, &voters()).as_bytes()).unwrap();
         assert_eq!(read, state);
-        assert!(read.is_voted(voted.unwrap()));
+        assert!(read.is_voted(voted));
         assert!(!read.is_voted(ReplicaKey { id: 3, directory_id: Some(Uuid::from_u128(7)) }));
         // Version 0 forgets the directory, so that any directory counts as the one that voted.
         let read = ElectionState::decode(state.encode(KRaftVersion::V0, &voters()).as_bytes()).unwrap();

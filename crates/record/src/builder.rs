@@ -161,7 +161,8 @@ impl BatchBuilder {
                 attributes |= bit;
             }
         }
-        let length = i32::try_from(buffer.len() - batch::LOG_OVERHEAD).map_err(|_| io::Error::other("a record batch is larger than 2 GiB"))?;
+        let length =
+            i32::try_from(buffer.len() - batch::LOG_OVERHEAD).map_err(|_| io::Error::other("a record batch is larger than 2 GiB"))?;
         let mut put = |at: usize, bytes: &[u8]| buffer[at..at + bytes.len()].copy_from_slice(bytes);
         put(batch::BASE_OFFSET, &fields.base_offset.to_be_bytes());
         put(batch::LENGTH, &length.to_be_bytes());

@@ -83,7 +83,9 @@ impl EndTxnMarker {
             return Err(RecordError::invalid("transaction marker is shorter than its 6 bytes"));
         };
         if version < 0 {
-            return Err(RecordError::invalid(format!("invalid version found for end transaction marker: {version}; may indicate data corruption")));
+            return Err(RecordError::invalid(format!(
+                "invalid version found for end transaction marker: {version}; may indicate data corruption"
+            )));
         }
         Ok(Some(EndTxnMarker { commit, coordinator_epoch }))
     }

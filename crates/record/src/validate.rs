@@ -160,7 +160,7 @@ pub fn validate(
     let plain = source == Compression::None && target.compression == Compression::None;
     let mut found = Findings::default();
     let in_order = found.scan(&view, topic_partition, rules, now_ms)?;
-    found.into_result()?;
+    found.check()?;
 
     let in_place = plain || (source == Compression::None && view.is_control()) || (source == target.compression && in_order);
     if !in_place {
@@ -223,9 +223,7 @@ fn check_batch(view: &BatchView<'_>, topic_partition: &TopicPartition, origin: O
         )));
     }
     if count <= 0 {
-        return Err(RecordError::invalid(format!(
-            "Invalid reported count for record batch: {count} in topic partition {topic_partition}"
-        )));
+        return Err(RecordError::invalid(format!("Invalid reported count for record batch: {count} in topic partition {topic_partition}")));
     }
     if by_offsets != i64::from(count) {
         return Err(RecordError::invalid(format!(
@@ -233,9 +231,7 @@ fn check_batch(view: &BatchView<'_>, topic_partition: &TopicPartition, origin: O
         )));
     }
     if view.is_control() {
-        return Err(RecordError::invalid(format!(
-            "Clients are not allowed to write control records in topic partition {topic_partition}"
-        )));
+        return Err(RecordError::invalid(format!("Clients are not allowed to write control records in topic partition {topic_partition}")));
     }
     if view.has_producer_id() && view.base_sequence() < 0 {
         return Err(RecordError::invalid(format!(
@@ -258,13 +254,7 @@ struct Findings {
 
 impl Findings {
     /// Visits every record; returns whether inner offsets are 0..n-1.
-    fn scan(
-        &mut self,
-        view: &BatchView<'_>,
-        topic_partition: &TopicPartition,
-        rules: &Rules,
-        now_ms: i64,
-    ) -> Result<bool, RecordError> {
+    fn scan(&mut self, view: &BatchView<'_>, topic_partition: &TopicPartition, rules: &Rules, now_ms: i64) -> Result<bool, RecordError> {
         let create_time = rules.timestamp_type == TimestampType::CreateTime;
         let flagged_append_time = view.timestamp_type() == TimestampType::LogAppendTime;
         let earliest = now_ms.saturating_sub(rules.timestamp_before_max_ms);
@@ -298,7 +288,7 @@ impl Findings {
         }
     }
 
-    fn into_result(&mut self) -> Result<(), ValidationError> {
+    fn check(&mut self) -> Result<(), ValidationError> {
         if self.error_count == 0 {
             return Ok(());
         }

@@ -230,11 +230,6 @@ impl Partition {
         wake(woken);
         log
     }
-
-    #[cfg(test)]
-    pub(crate) fn watcher_count(&self) -> usize {
-        self.state.lock().watchers.len()
-    }
 }
 
 /// The log, if this broker leads. Epoch errors as in `Partition.localReplicaWithEpochOrThrow`.

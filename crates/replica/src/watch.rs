@@ -49,11 +49,6 @@ impl Watchers {
     pub(crate) fn all(&mut self) -> Vec<Waker> {
         self.entries.drain(..).map(|e| e.waker).collect()
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 /// A registered wait; leaves the partition when dropped.
@@ -65,5 +60,35 @@ pub struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.partition.unwatch(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn fires_by_threshold_and_forgets_who_left() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        let mut watchers = Watchers::default();
+        let left = watchers.add(5, waker.clone());
+        watchers.add(5, waker.clone());
+        watchers.add(9, waker);
+        watchers.remove(left);
+        watchers.reached(7).into_iter().for_each(Waker::wake);
+        assert_eq!((count.0.load(Ordering::Relaxed), watchers.entries.len()), (1, 1));
+        watchers.all().into_iter().for_each(Waker::wake);
+        assert_eq!((count.0.load(Ordering::Relaxed), watchers.entries.len()), (2, 0));
     }
 }

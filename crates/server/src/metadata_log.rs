@@ -265,7 +265,7 @@ mod tests {
         let segment = dir.0.join("__cluster_metadata-0/00000000000000000000.log");
         let mut bytes = std::fs::read(&segment).unwrap();
         let len = bytes.len();
-        bytes.extend_from_slice(&bytes[len - 60..].to_vec());
+        bytes.extend_from_within(len - 60..);
         std::fs::write(&segment, bytes).unwrap();
         let node = open(&dir.0);
         assert_eq!(node.log_end().offset, 5, "one more leader change");

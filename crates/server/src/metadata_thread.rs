@@ -47,6 +47,7 @@ pub enum MetadataError {
     Node(#[from] NodeError),
 }
 
+#[expect(clippy::large_enum_variant, reason = "every message but the last is a request")]
 enum Message {
     Request { context: RequestContext, request: ControllerRequest, done: ResponseSlot },
     Stop,
@@ -303,7 +304,7 @@ mod tests {
         client.submit(RequestContext { api_version: 7, ..Default::default() }, request.into(), slot.clone());
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
-        let mut poll = |cx: &mut Context| slot.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready);
+        let poll = |cx: &mut Context| slot.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready);
         loop {
             match poll(&mut context) {
                 Poll::Ready(response) => return response,

@@ -216,7 +216,7 @@ fn a_group_forms_rebalances_and_loses_a_silent_member() {
     let joined = one.call(&mut node, &join_request(&first.member_id), 9);
     assert_eq!((joined.error_code, joined.generation_id), (0, 1));
     assert_eq!(joined.leader, joined.member_id);
-    sync(&mut one, &mut node, &joined, &[joined.member_id.clone()]);
+    sync(&mut one, &mut node, &joined, std::slice::from_ref(&joined.member_id));
 
     // A second member waits until the first has come back.
     let second = two.call(&mut node, &join_request(""), 9);

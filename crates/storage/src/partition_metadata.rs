@@ -3,12 +3,13 @@
 
 use crate::error::LogError;
 use base::Uuid;
-use base::disk::Disk;
+use base::disk::{Disk, OpenMode};
 use std::io;
 use std::path::Path;
 
 pub const FILE_NAME: &str = "partition.metadata";
 
+/// None if there is no file, or an empty one: then the partition has no data either.
 pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, LogError> {
     let path = dir.join(FILE_NAME);
     let bytes = match disk.read(&path) {
@@ -16,6 +17,9 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, LogError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(LogError::io("cannot read", path)(e)),
     };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();
     if lines.next() != Some("version: 0") {
@@ -28,9 +32,11 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, LogError> {
     }
 }
 
-/// Written atomically and synced, before any data of the partition.
+/// Writes the file without syncing it: creating a topic waits for no disk. It is to be synced before any data of the partition is
+/// written; a crash before that may leave it empty.
 pub fn write(disk: &dyn Disk, dir: &Path, topic_id: Uuid) -> Result<(), LogError> {
     let path = dir.join(FILE_NAME);
     let text = format!("version: 0\ntopic_id: {topic_id}");
-    disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("cannot write", path))
+    let write = || disk.open(&path, OpenMode::Truncate)?.write_at(text.as_bytes(), 0);
+    write().map_err(LogError::io("cannot write", &path))
 }

@@ -34,6 +34,16 @@ fn median(values: &[f64]) -> f64 {
 fn cell(values: Option<&Vec<f64>>) -> String {
     let Some(values) = values else { return "-".into() };
     let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(l, m), v| (l.min(*v), m.max(*v)));
-    let digits = if most >= 100.0 { 0 } else if most >= 10.0 { 1 } else { 2 };
-    if values.len() == 1 { format!("{least:.digits$}") } else { format!("{:.digits$} ({least:.digits$} to {most:.digits$})", median(values)) }
+    let digits = if most >= 100.0 {
+        0
+    } else if most >= 10.0 {
+        1
+    } else {
+        2
+    };
+    if values.len() == 1 {
+        format!("{least:.digits$}")
+    } else {
+        format!("{:.digits$} ({least:.digits$} to {most:.digits$})", median(values))
+    }
 }

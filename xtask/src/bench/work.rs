@@ -97,10 +97,24 @@ fn perf_tool(tool: &str, args: &[&str]) -> String {
 /// Gives the seconds the producer itself measured, without its start.
 fn produce(node: &Node, topic: &str, records: u64) -> f64 {
     let (broker, count) = (format!("bootstrap.servers={}", node.bootstrap()), records.to_string());
-    let out = perf_tool("kafka-producer-perf-test", &[
-        "--topic", topic, "--num-records", &count, "--record-size", "1024", "--throughput", "-1", "--command-property", &broker,
-        "batch.size=65536", "linger.ms=5", "acks=all",
-    ]);
+    let out = perf_tool(
+        "kafka-producer-perf-test",
+        &[
+            "--topic",
+            topic,
+            "--num-records",
+            &count,
+            "--record-size",
+            "1024",
+            "--throughput",
+            "-1",
+            "--command-property",
+            &broker,
+            "batch.size=65536",
+            "linger.ms=5",
+            "acks=all",
+        ],
+    );
     let rate = last_line(&out).split(", ").find_map(|p| p.split(" records/sec").next()?.parse::<f64>().ok());
     records as f64 / rate.unwrap_or_else(|| panic!("no rate in: {out}"))
 }
@@ -109,9 +123,22 @@ fn produce(node: &Node, topic: &str, records: u64) -> f64 {
 fn consume(node: &Node, topic: &str, records: u64) -> f64 {
     let (broker, count) = (node.bootstrap(), records.to_string());
     let begin = Instant::now();
-    let out = perf_tool("kafka-consumer-perf-test", &[
-        "--topic", topic, "--bootstrap-server", &broker, "--num-records", &count, "--group", topic, "--hide-header", "--timeout", "60000",
-    ]);
+    let out = perf_tool(
+        "kafka-consumer-perf-test",
+        &[
+            "--topic",
+            topic,
+            "--bootstrap-server",
+            &broker,
+            "--num-records",
+            &count,
+            "--group",
+            topic,
+            "--hide-header",
+            "--timeout",
+            "60000",
+        ],
+    );
     let fields: Vec<&str> = last_line(&out).split(", ").collect();
     // start, end, MB, MB/s, records, records/s, rebalance ms, fetch ms, ...
     fields.get(7).and_then(|ms| ms.parse::<f64>().ok()).map_or(begin.elapsed().as_secs_f64(), |ms| ms / 1000.0)
@@ -120,12 +147,28 @@ fn consume(node: &Node, topic: &str, records: u64) -> f64 {
 fn latency(node: &Node, plan: Plan) -> Vec<f64> {
     let broker = format!("bootstrap.servers={}", node.bootstrap());
     let (count, rate) = ((plan.latency_rate * plan.latency_seconds).to_string(), plan.latency_rate.to_string());
-    let out = perf_tool("kafka-producer-perf-test", &[
-        "--topic", "latency", "--num-records", &count, "--record-size", "1024", "--throughput", &rate, "--command-property", &broker,
-        "linger.ms=0", "acks=all",
-    ]);
+    let out = perf_tool(
+        "kafka-producer-perf-test",
+        &[
+            "--topic",
+            "latency",
+            "--num-records",
+            &count,
+            "--record-size",
+            "1024",
+            "--throughput",
+            &rate,
+            "--command-property",
+            &broker,
+            "linger.ms=0",
+            "acks=all",
+        ],
+    );
     let of = |name: &str| last_line(&out).split(", ").find_map(|p| p.strip_suffix(&format!(" ms {name}"))?.trim().parse::<f64>().ok());
-    ["50th", "95th", "99th", "99.9th"].iter().map(|n| of(n).or_else(|| of(&format!("{n}."))).unwrap_or_else(|| panic!("no {n} in: {out}"))).collect()
+    ["50th", "95th", "99th", "99.9th"]
+        .iter()
+        .map(|n| of(n).or_else(|| of(&format!("{n}."))).unwrap_or_else(|| panic!("no {n} in: {out}")))
+        .collect()
 }
 
 fn last_line(out: &str) -> &str {
@@ -139,10 +182,23 @@ fn restarts(kind: Kind, plan: Plan, count: usize, dir: &Path, add: &mut impl FnM
     e2e::wait::until("all partitions have leaders", || all_led(node.port, "many", count).then_some(()));
     let broker = format!("bootstrap.servers={}", node.bootstrap());
     let records = (count * 20).to_string();
-    perf_tool("kafka-producer-perf-test", &[
-        "--topic", "many", "--num-records", &records, "--record-size", "200", "--throughput", "-1", "--command-property", &broker,
-        "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner", "linger.ms=50",
-    ]);
+    perf_tool(
+        "kafka-producer-perf-test",
+        &[
+            "--topic",
+            "many",
+            "--num-records",
+            &records,
+            "--record-size",
+            "200",
+            "--throughput",
+            "-1",
+            "--command-property",
+            &broker,
+            "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner",
+            "linger.ms=50",
+        ],
+    );
     for _ in 0..plan.restarts.max(1) {
         node.stop();
         add(&format!("restart of {count} partitions, clean, s"), seconds_until(&mut node, |port| all_led(port, "many", count)));

@@ -3,10 +3,10 @@
 
 use super::shared::{Offsets, Shared};
 use crate::admin::groups_wire::{list_offsets_request, read_list_offsets};
+use crate::core::accumulator::meaning::is_metadata_error;
 use crate::core::completed_fetch::{CompletedFetch, offset_after};
 use crate::core::fetch_session::{FetchSession, Wanted};
 use crate::core::metadata::MetadataCache;
-use crate::core::produce_answer::is_metadata_error;
 use crate::core::subscription::{Need, Position};
 use crate::driver::connection::Connection;
 use crate::driver::thread::Clock;

@@ -260,11 +260,11 @@ impl Consumer {
             let result = self.apply(&change).await;
             {
                 let mut state = self.shared.state();
-                if state.callbacks.front().is_some_and(|callback| callback.change == change) {
-                    if let Some(callback) = state.callbacks.pop_front() {
-                        // The group task may have moved on.
-                        let _ = callback.done.send(());
-                    }
+                if state.callbacks.front().is_some_and(|callback| callback.change == change)
+                    && let Some(callback) = state.callbacks.pop_front()
+                {
+                    // The group task may have moved on.
+                    let _ = callback.done.send(());
                 }
             }
             self.shared.group.notify_one();
@@ -647,7 +647,7 @@ impl Consumer {
         let state = self.shared.state();
         let partition = state.partitions.get(partition)?;
         let end = if committed_only { partition.last_stable_offset } else { partition.high_watermark }?;
-        Some((end - partition.position?.offset).max(0))
+        Some(end.saturating_sub(partition.position?.offset).max(0))
     }
 
     pub fn group_metadata(&self) -> Result<GroupMetadata> {

@@ -176,10 +176,10 @@ impl ProducerBatch {
 
     /// The batch as it goes on the wire, numbered by `stamp`. Without compression the buffer itself becomes the batch.
     pub fn seal(&mut self, codec: Codec, transactional: bool) -> std::io::Result<bytes::Bytes> {
-        if let Some(sealed) = &self.sealed {
-            if sealed.stamp == self.stamp {
-                return Ok(sealed.bytes.clone());
-            }
+        if let Some(sealed) = &self.sealed
+            && sealed.stamp == self.stamp
+        {
+            return Ok(sealed.bytes.clone());
         }
         let mut out = match self.sealed.take() {
             // Only the numbers change.

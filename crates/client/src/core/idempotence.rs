@@ -72,7 +72,7 @@ impl Sequences {
             self.last_acked = Some(last);
         }
         if base_offset >= 0 {
-            let last_offset = base_offset + i64::from(entry.count) - 1;
+            let last_offset = base_offset.saturating_add(i64::from(entry.count) - 1);
             self.last_acked_offset = Some(self.last_acked_offset.map_or(last_offset, |offset| offset.max(last_offset)));
         }
     }

@@ -12,6 +12,5 @@ pub mod group;
 pub mod idempotence;
 pub mod metadata;
 pub mod partitioner;
-pub mod produce_answer;
 pub mod subscription;
 pub mod versions;

@@ -20,7 +20,21 @@ fn fill(node: &Node) {
     };
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("d-{codec}");
-        run("kafka-topics", &["--create", "--topic", &topic, "--partitions", "2", "--config", "segment.bytes=1048576", "--config", "index.interval.bytes=1024"], "");
+        run(
+            "kafka-topics",
+            &[
+                "--create",
+                "--topic",
+                &topic,
+                "--partitions",
+                "2",
+                "--config",
+                "segment.bytes=1048576",
+                "--config",
+                "index.interval.bytes=1024",
+            ],
+            "",
+        );
         let args = ["--topic", &topic, "--num-records", "3000", "--record-size", "1000", "--throughput", "-1", "--producer-props"];
         let mut command = Tools::Apache.command("kafka-producer-perf-test", &args);
         command.args([format!("bootstrap.servers={broker}"), format!("compression.type={codec}"), "batch.size=20000".into()]);
@@ -31,7 +45,11 @@ fn fill(node: &Node) {
     run("kafka-topics", &["--create", "--topic", "d-keys", "--config", "cleanup.policy=compact,delete"], "");
     run("kafka-topics", &["--alter", "--topic", "d-keys", "--partitions", "3"], "");
     run("kafka-configs", &["--alter", "--entity-type", "topics", "--entity-name", "d-keys", "--add-config", "retention.ms=86400000"], "");
-    run("kafka-console-producer", &["--topic", "d-keys", "--reader-property", "parse.key=true", "--reader-property", "key.separator=:"], "a:1\nb:2\nc:3\na:4\n");
+    run(
+        "kafka-console-producer",
+        &["--topic", "d-keys", "--reader-property", "parse.key=true", "--reader-property", "key.separator=:"],
+        "a:1\nb:2\nc:3\na:4\n",
+    );
     run("kafka-console-consumer", &["--topic", "d-none", "--group", "d-group", "--from-beginning", "--max-messages", "700"], "");
     run("kafka-console-consumer", &["--topic", "d-keys", "--group", "d-group-2", "--from-beginning", "--max-messages", "4"], "");
 }
@@ -76,9 +94,20 @@ fn dump_everything(data: &Path) {
         let complaints: Vec<&str> = text
             .lines()
             .filter(|l| {
-                ["isvalid: false", "Exception", "Mismatches", "mismatch", "out of order", "is followed by", "Could not", "Unable", "corrupt", "failed"]
-                    .iter()
-                    .any(|c| l.contains(c))
+                [
+                    "isvalid: false",
+                    "Exception",
+                    "Mismatches",
+                    "mismatch",
+                    "out of order",
+                    "is followed by",
+                    "Could not",
+                    "Unable",
+                    "corrupt",
+                    "failed",
+                ]
+                .iter()
+                .any(|c| l.contains(c))
             })
             // The tool itself says this of every compressed segment that does not begin at 0.
             .filter(|l| !l.trim().starts_with("-1 is followed by"))
@@ -102,7 +131,9 @@ fn apache_reads_every_file_and_takes_turns() {
     let mut apache = Node::start(Kind::Apache, &dir, KEEP);
     let taken_over = clients::java("Contents", &[&apache.bootstrap()]).ok();
     e2e::compare::assert_same("Apache on Gregor's directory", &written, &taken_over, include_str!("../../known/turns.txt"));
-    Tools::Apache.run_with_input("kafka-console-producer", &["--topic", "d-zstd", "--bootstrap-server", &apache.bootstrap()], "from Apache\n").ok();
+    Tools::Apache
+        .run_with_input("kafka-console-producer", &["--topic", "d-zstd", "--bootstrap-server", &apache.bootstrap()], "from Apache\n")
+        .ok();
     Tools::Apache.run("kafka-topics", &["--create", "--topic", "d-by-apache", "--bootstrap-server", &apache.bootstrap()]).ok();
     let written = clients::java("Contents", &[&apache.bootstrap()]).ok();
     apache.stop();
@@ -121,7 +152,9 @@ fn apache_reads_every_file_and_takes_turns() {
     let back = clients::java("Contents", &[&gregor.bootstrap()]).ok();
     e2e::compare::assert_same("Gregor back on its directory", &written, &back, include_str!("../../known/turns.txt"));
     let broker = gregor.bootstrap();
-    Tools::Gregor.run_with_input("kafka-console-producer", &["--topic", "d-by-apache", "--bootstrap-server", &broker], "from Gregor\n").ok();
+    Tools::Gregor
+        .run_with_input("kafka-console-producer", &["--topic", "d-by-apache", "--bootstrap-server", &broker], "from Gregor\n")
+        .ok();
     gregor.stop();
     dump_everything(&dir.join("data"));
 }
@@ -164,9 +197,13 @@ fn unusable_directories_are_refused() {
     std::fs::write(&meta, &good).expect("written");
     let second = scratch.join("second");
     std::fs::create_dir_all(&second).expect("directory");
-    std::fs::write(second.join("meta.properties"), good.replace("cluster.id=M", "cluster.id=N").replace("directory.id=", "directory.id=A")).expect("written");
+    std::fs::write(second.join("meta.properties"), good.replace("cluster.id=M", "cluster.id=N").replace("directory.id=", "directory.id=A"))
+        .expect("written");
     let properties = std::fs::read_to_string(dir.join("server.properties")).expect("properties");
-    let both = properties.replace(&format!("log.dirs={}", dir.join("data").display()), &format!("log.dirs={},{}", dir.join("data").display(), second.display()));
+    let both = properties.replace(
+        &format!("log.dirs={}", dir.join("data").display()),
+        &format!("log.dirs={},{}", dir.join("data").display(), second.display()),
+    );
     std::fs::write(dir.join("server.properties"), &both).expect("written");
     refused(&node, &["cluster"]);
     std::fs::write(dir.join("server.properties"), &properties).expect("written");
@@ -178,7 +215,8 @@ fn unusable_directories_are_refused() {
     std::fs::create_dir_all(&file).expect("directory");
     let other = Node::prepare(Kind::Gregor, &file, &[]);
     let text = std::fs::read_to_string(file.join("server.properties")).expect("properties");
-    std::fs::write(file.join("server.properties"), text.replace(&file.join("data").display().to_string(), &blocked.display().to_string())).expect("written");
+    std::fs::write(file.join("server.properties"), text.replace(&file.join("data").display().to_string(), &blocked.display().to_string()))
+        .expect("written");
     refused(&other, &["file"]);
 
     // And after all that, unharmed.
@@ -206,7 +244,8 @@ struct Mount(PathBuf);
 impl Mount {
     fn tmpfs(at: &Path, options: &str) -> Option<Self> {
         std::fs::create_dir_all(at).expect("directory");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output().is_ok_and(|o| o.status.success());
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output().is_ok_and(|o| o.status.success());
         if !mounted {
             println!("NOT TESTED: this user may not mount a small file system, which a full or read-only disk needs");
         }

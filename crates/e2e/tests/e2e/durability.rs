@@ -19,7 +19,8 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let mut node = Node::start(Kind::Gregor, &scratch.join("node"), &["log.segment.bytes=1048576"]);
     let broker = node.bootstrap();
     Kind::Gregor.tools().run("kafka-topics", &["--create", "--topic", "numbers", "--partitions", "3", "--bootstrap-server", &broker]).ok();
-    let mut load = Running::spawn(&mut clients::java_command("Load", &[&broker, "numbers"]), &scratch.join("load.out"), &scratch.join("load.err"));
+    let mut load =
+        Running::spawn(&mut clients::java_command("Load", &[&broker, "numbers"]), &scratch.join("load.out"), &scratch.join("load.err"));
     let mut before = 0;
     for round in 0..ROUNDS {
         until("more is acknowledged", || (acknowledged(&load).len() > before + 2000).then_some(()));
@@ -43,7 +44,13 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     let lost: Vec<u64> = acknowledged.iter().copied().filter(|n| !read.contains_key(n)).collect();
     let twice: Vec<u64> = read.iter().filter(|(_, count)| **count > 1).map(|(n, _)| *n).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged records are lost, e.g. {:?}", lost.len(), acknowledged.len(), &lost[..lost.len().min(10)]);
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged records are lost, e.g. {:?}",
+        lost.len(),
+        acknowledged.len(),
+        &lost[..lost.len().min(10)]
+    );
     assert!(twice.is_empty(), "{} records are there twice, e.g. {:?}", twice.len(), &twice[..twice.len().min(10)]);
     println!("{} acknowledged, {} stored, none lost, none twice", acknowledged.len(), read.len());
     node.stop();
@@ -55,12 +62,25 @@ fn acknowledged(load: &Running) -> Vec<u64> {
 }
 
 fn read_all(broker: &str, partition: usize) -> Vec<u64> {
-    let end = e2e::Tools::Apache.run("kafka-get-offsets", &["--topic-partitions", &format!("numbers:{partition}"), "--bootstrap-server", broker]).ok();
+    let end = e2e::Tools::Apache
+        .run("kafka-get-offsets", &["--topic-partitions", &format!("numbers:{partition}"), "--bootstrap-server", broker])
+        .ok();
     let end = end.trim().rsplit(':').next().expect("an offset").to_owned();
     if end == "0" {
         return Vec::new();
     }
-    let args = ["--topic", "numbers", "--partition", &partition.to_string(), "--offset", "earliest", "--max-messages", &end, "--bootstrap-server", broker];
+    let args = [
+        "--topic",
+        "numbers",
+        "--partition",
+        &partition.to_string(),
+        "--offset",
+        "earliest",
+        "--max-messages",
+        &end,
+        "--bootstrap-server",
+        broker,
+    ];
     e2e::Tools::Apache.run("kafka-console-consumer", &args).ok().lines().map(|l| l.parse().expect("a number")).collect()
 }
 
@@ -81,7 +101,9 @@ fn torn_tail_is_cut() {
     node.start_again();
     let broker = node.bootstrap();
     tools.run_with_input("kafka-console-producer", &["--topic", "torn", "--bootstrap-server", &broker], "three\n").ok();
-    let read = tools.run("kafka-console-consumer", &["--topic", "torn", "--from-beginning", "--max-messages", "3", "--bootstrap-server", &broker]).ok();
+    let read = tools
+        .run("kafka-console-consumer", &["--topic", "torn", "--from-beginning", "--max-messages", "3", "--bootstrap-server", &broker])
+        .ok();
     assert_eq!(read, "one\ntwo\nthree\n");
     node.stop();
 }
@@ -117,7 +139,10 @@ fn retention_moves_the_start() {
         });
         until("their files go too", || {
             let first = node.dir.join(format!("data/{topic}-0/00000000000000000000.log"));
-            let deleted = std::fs::read_dir(node.dir.join(format!("data/{topic}-0"))).ok()?.flatten().any(|e| e.path().extension().is_some_and(|x| x == "deleted"));
+            let deleted = std::fs::read_dir(node.dir.join(format!("data/{topic}-0")))
+                .ok()?
+                .flatten()
+                .any(|e| e.path().extension().is_some_and(|x| x == "deleted"));
             (!first.exists() && !deleted).then_some(())
         });
     }

@@ -35,7 +35,8 @@ fn serves_the_same(name: &str, known: &str) {
             // Its quorum is dynamic: the voters stand in its log.
             let file = dir.join("server.properties");
             let properties = std::fs::read_to_string(&file).expect("properties");
-            std::fs::write(&file, properties.replace("controller.quorum.voters=1@", "controller.quorum.bootstrap.servers=")).expect("properties");
+            std::fs::write(&file, properties.replace("controller.quorum.voters=1@", "controller.quorum.bootstrap.servers="))
+                .expect("properties");
         }
         node.start_again();
         let text = clients::java("Contents", &[&node.bootstrap()]).ok();

@@ -85,7 +85,8 @@ fn fleet(tools: Tools, broker: &str, dir: &Path) {
     });
     assert_eq!(lag(tools, broker), 0, "everything was read and committed");
     let more = Command::new(repo::root().join("examples/shipment-updates")).args(["30", "0"]).output().expect("generator");
-    let args = ["--topic", TOPIC, "--bootstrap-server", broker, "--reader-property", "parse.key=true", "--reader-property", "key.separator=:"];
+    let args =
+        ["--topic", TOPIC, "--bootstrap-server", broker, "--reader-property", "parse.key=true", "--reader-property", "key.separator=:"];
     tools.run_with_input("kafka-console-producer", &args, &String::from_utf8_lossy(&more.stdout)).ok();
     assert_eq!(lag(tools, broker), 30, "nobody reads what came now");
 }
@@ -145,7 +146,7 @@ struct Update {
     number: u64,
 }
 
-/// What a consumer printed, whole lines only: `Partition:2	Offset:17	truck-03	{"update":80,...}`.
+/// What a consumer printed, whole lines only: `Partition:2 Offset:17 truck-03 {"update":80,...}`, with tabs between.
 fn updates(consumer: &Running) -> Vec<Update> {
     let text = consumer.stdout();
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
@@ -174,7 +175,12 @@ fn assert_in_order(consumer: &Running) {
     for u in updates(consumer) {
         let last = offsets.insert(u.partition.clone(), u.offset);
         let repeated = last.is_some_and(|last| u.offset <= last);
-        assert!(repeated || last.is_none_or(|last| u.offset == last + 1), "offset {} after {last:?} in partition {}", u.offset, u.partition);
+        assert!(
+            repeated || last.is_none_or(|last| u.offset == last + 1),
+            "offset {} after {last:?} in partition {}",
+            u.offset,
+            u.partition
+        );
         if let Some((partition, number)) = trucks.insert(u.truck.clone(), (u.partition.clone(), u.number)) {
             assert_eq!(partition, u.partition, "{} moved to another partition", u.truck);
             assert!(repeated || number < u.number, "{} went back from update {number} to {}", u.truck, u.number);
@@ -196,8 +202,11 @@ fn lag(tools: Tools, broker: &str) -> u64 {
     let out = tools.run("kafka-consumer-groups", &["--describe", "--group", GROUP, "--bootstrap-server", broker]).ok();
     let header: Vec<&str> = out.lines().find(|l| l.starts_with("GROUP")).expect("a header").split_whitespace().collect();
     let column = header.iter().position(|c| *c == "LAG").expect("a LAG column");
-    let rows: Vec<u64> =
-        out.lines().filter(|l| l.starts_with(GROUP)).map(|l| l.split_whitespace().nth(column).and_then(|c| c.parse().ok()).expect("a lag")).collect();
+    let rows: Vec<u64> = out
+        .lines()
+        .filter(|l| l.starts_with(GROUP))
+        .map(|l| l.split_whitespace().nth(column).and_then(|c| c.parse().ok()).expect("a lag"))
+        .collect();
     assert_eq!(rows.len(), PARTITIONS, "{out}");
     rows.iter().sum()
 }

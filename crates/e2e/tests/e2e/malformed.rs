@@ -80,7 +80,9 @@ fn outcome(node: &Node, bytes: &[u8], finish: bool) -> String {
         match connection.answer(Duration::from_millis(1500)) {
             Answer::Frame(body) if body.len() > 150 => answers.push("a long answer".to_owned()),
             // Where the answer names the broker's port, the two differ.
-            Answer::Frame(body) => answers.push(format!("{body:02x?}").replace(&format!("{:02x?}", node.port.to_be_bytes()).replace(['[', ']'], ""), "PORT")),
+            Answer::Frame(body) => {
+                answers.push(format!("{body:02x?}").replace(&format!("{:02x?}", node.port.to_be_bytes()).replace(['[', ']'], ""), "PORT"))
+            }
             Answer::Closed => break answers.push("closed".to_owned()),
             Answer::Silence => break answers.push("open".to_owned()),
         }

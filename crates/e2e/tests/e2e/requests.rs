@@ -131,7 +131,11 @@ fn topics(a: &mut Asker) {
     let mut config = topic("q-config", 1);
     config.configs = vec![CreatableTopicConfig { name: "retention.ms".into(), value: None, ..Default::default() }];
     a.ask("create with a null config", 5, creating(vec![config]));
-    a.ask("create with no time", 5, CreateTopicsRequest { topics: vec![topic("q-timeless", 1)], timeout_ms: 0, validate_only: true, ..Default::default() });
+    a.ask(
+        "create with no time",
+        5,
+        CreateTopicsRequest { topics: vec![topic("q-timeless", 1)], timeout_ms: 0, validate_only: true, ..Default::default() },
+    );
     let deleting = |topics| DeleteTopicsRequest { topics, timeout_ms: 5000, ..Default::default() };
     a.ask("delete nothing", 6, deleting(vec![]));
     a.ask("delete by neither name nor id", 6, deleting(vec![DeleteTopicState::default()]));
@@ -149,17 +153,26 @@ fn topics(a: &mut Asker) {
         // Version 4 has neither ids nor a cluster id in it that would differ; brokers are named in every version.
         a.ask(&format!("metadata of '{}'", &name[..name.len().min(12)]), 4, metadata(Some(name)));
     }
-    a.ask("describe topic partitions of nothing known", 0, DescribeTopicPartitionsRequest {
-        topics: vec![describe_topic_partitions_request::TopicRequest { name: "q-unknown".into(), ..Default::default() }],
-        response_partition_limit: 10,
-        ..Default::default()
-    });
+    a.ask(
+        "describe topic partitions of nothing known",
+        0,
+        DescribeTopicPartitionsRequest {
+            topics: vec![describe_topic_partitions_request::TopicRequest { name: "q-unknown".into(), ..Default::default() }],
+            response_partition_limit: 10,
+            ..Default::default()
+        },
+    );
 }
 
 fn configs(a: &mut Asker) {
     create(a, &["q-conf"]);
     let describe = |kind, name: &str, keys: Option<Vec<String>>| DescribeConfigsRequest {
-        resources: vec![DescribeConfigsResource { resource_type: kind, resource_name: name.into(), configuration_keys: keys, ..Default::default() }],
+        resources: vec![DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: name.into(),
+            configuration_keys: keys,
+            ..Default::default()
+        }],
         include_synonyms: true,
         ..Default::default()
     };
@@ -177,7 +190,12 @@ fn configs(a: &mut Asker) {
             resource_name: name.into(),
             configs: configs
                 .iter()
-                .map(|(k, op, v)| AlterableConfig { name: (*k).into(), config_operation: *op, value: v.map(str::to_owned), ..Default::default() })
+                .map(|(k, op, v)| AlterableConfig {
+                    name: (*k).into(),
+                    config_operation: *op,
+                    value: v.map(str::to_owned),
+                    ..Default::default()
+                })
                 .collect(),
             ..Default::default()
         }],
@@ -203,7 +221,12 @@ fn data(a: &mut Asker) {
             name: name.into(),
             partitions: wanted
                 .iter()
-                .map(|(p, epoch, t)| ListOffsetsPartition { partition_index: *p, current_leader_epoch: *epoch, timestamp: *t, ..Default::default() })
+                .map(|(p, epoch, t)| ListOffsetsPartition {
+                    partition_index: *p,
+                    current_leader_epoch: *epoch,
+                    timestamp: *t,
+                    ..Default::default()
+                })
                 .collect(),
             ..Default::default()
         }],
@@ -260,7 +283,10 @@ fn data(a: &mut Asker) {
     let delete = |partitions: &[(i32, i64)]| DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
             name: "q-data".into(),
-            partitions: partitions.iter().map(|(p, o)| DeleteRecordsPartition { partition_index: *p, offset: *o, ..Default::default() }).collect(),
+            partitions: partitions
+                .iter()
+                .map(|(p, o)| DeleteRecordsPartition { partition_index: *p, offset: *o, ..Default::default() })
+                .collect(),
             ..Default::default()
         }],
         timeout_ms: 2000,
@@ -269,12 +295,25 @@ fn data(a: &mut Asker) {
     a.ask("delete records of an unknown partition", 2, delete(&[(9, 0)]));
     a.ask("delete records past the end", 2, delete(&[(0, 10)]));
     a.ask("delete records before zero", 2, delete(&[(0, -3)]));
-    a.ask("init producer with a wrong epoch", 4, InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, producer_id: 5, producer_epoch: -1, ..Default::default() });
+    a.ask(
+        "init producer with a wrong epoch",
+        4,
+        InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: 1000,
+            producer_id: 5,
+            producer_epoch: -1,
+            ..Default::default()
+        },
+    );
     let given = e2e::wait::until("a block of producer ids is there", || {
         let given = a.send(&InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() }, 4);
         (!given.as_ref().is_ok_and(|r| r.error_code == 14)).then_some(given)
     });
-    a.line("init producer", &given.map_or_else(|e| e, |r| format!("error {} epoch {} id known {}", r.error_code, r.producer_epoch, r.producer_id >= 0)));
+    a.line(
+        "init producer",
+        &given.map_or_else(|e| e, |r| format!("error {} epoch {} id known {}", r.error_code, r.producer_epoch, r.producer_id >= 0)),
+    );
 }
 
 fn base_uuid() -> base::Uuid {
@@ -292,14 +331,21 @@ fn groups(a: &mut Asker) {
     });
     a.ask("coordinator of an empty group", 3, find(0, ""));
     a.ask("coordinators of none", 4, FindCoordinatorRequest { key_type: 0, coordinator_keys: vec![], ..Default::default() });
-    a.ask("coordinators of two", 4, FindCoordinatorRequest { key_type: 0, coordinator_keys: vec!["a".into(), "b".into()], ..Default::default() });
+    a.ask(
+        "coordinators of two",
+        4,
+        FindCoordinatorRequest { key_type: 0, coordinator_keys: vec!["a".into(), "b".into()], ..Default::default() },
+    );
     let join = |group: &str, member: &str, kind: &str, protocols: &[&str], session: i32| JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: session,
         rebalance_timeout_ms: 5000,
         member_id: member.into(),
         protocol_type: kind.into(),
-        protocols: protocols.iter().map(|p| JoinGroupRequestProtocol { name: (*p).into(), metadata: Bytes::from_static(b"m"), ..Default::default() }).collect(),
+        protocols: protocols
+            .iter()
+            .map(|p| JoinGroupRequestProtocol { name: (*p).into(), metadata: Bytes::from_static(b"m"), ..Default::default() })
+            .collect(),
         ..Default::default()
     };
     e2e::wait::until("the coordinator serves", || {
@@ -315,7 +361,10 @@ fn groups(a: &mut Asker) {
     a.ask("join with a negative session", 9, join("q-1", "", "consumer", &["range"], -1));
     let must_ask_again = a.send(&join("q-2", "", "consumer", &["range"], 10_000), 9);
     let id = must_ask_again.as_ref().map(|r| r.member_id.clone()).unwrap_or_default();
-    a.line("join without an id", &must_ask_again.map_or_else(|e| e, |r| format!("error {} id given {}", r.error_code, r.member_id.starts_with("e2e-"))));
+    a.line(
+        "join without an id",
+        &must_ask_again.map_or_else(|e| e, |r| format!("error {} id given {}", r.error_code, r.member_id.starts_with("e2e-"))),
+    );
     let joined = a.send(&join("q-2", &id, "consumer", &["range"], 10_000), 9);
     a.line("join with it", &joined.map_or_else(|e| e, |r| format!("{r:?}").replace(&id, "ID")));
     let sync = |group: &str, member: &str, generation: i32| SyncGroupRequest {
@@ -371,7 +420,10 @@ fn groups(a: &mut Asker) {
     a.ask("commit a negative offset", 8, commit("q-3", "", -1, 0, -5, Some("")));
     a.ask("commit null metadata", 8, commit("q-3", "", -1, 1, 5, None));
     let fetch = |groups: &[&str], topics: Option<Vec<OffsetFetchRequestTopics>>| OffsetFetchRequest {
-        groups: groups.iter().map(|g| OffsetFetchRequestGroup { group_id: (*g).into(), topics: topics.clone(), ..Default::default() }).collect(),
+        groups: groups
+            .iter()
+            .map(|g| OffsetFetchRequestGroup { group_id: (*g).into(), topics: topics.clone(), ..Default::default() })
+            .collect(),
         ..Default::default()
     };
     a.ask("offsets of groups", 8, fetch(&["q-2", "q-3", "q-none", ""], None));
@@ -388,11 +440,19 @@ fn groups(a: &mut Asker) {
     a.ask("leave as a stranger", 5, leave("q-2", &["stranger"]));
     a.ask("leave as nobody", 5, leave("q-2", &[]));
     a.ask("describe groups", 5, DescribeGroupsRequest { groups: vec!["q-none".into(), "q-3".into(), String::new()], ..Default::default() });
-    a.ask("describe groups of the newest version", 6, DescribeGroupsRequest { groups: vec!["q-none".into(), "q-3".into()], ..Default::default() });
+    a.ask(
+        "describe groups of the newest version",
+        6,
+        DescribeGroupsRequest { groups: vec!["q-none".into(), "q-3".into()], ..Default::default() },
+    );
     a.ask("list groups in an unknown state", 5, ListGroupsRequest { states_filter: vec!["sleeping".into()], ..Default::default() });
     a.ask("list groups of an unknown type", 5, ListGroupsRequest { types_filter: vec!["strange".into()], ..Default::default() });
     a.ask("list groups in lower case", 5, ListGroupsRequest { states_filter: vec!["stable".into()], ..Default::default() });
-    a.ask("delete groups", 2, DeleteGroupsRequest { groups_names: vec!["q-2".into(), "q-none".into(), String::new(), "q-3".into()], ..Default::default() });
+    a.ask(
+        "delete groups",
+        2,
+        DeleteGroupsRequest { groups_names: vec!["q-2".into(), "q-none".into(), String::new(), "q-3".into()], ..Default::default() },
+    );
     let left = a.send(&leave("q-2", &[&id]), 5);
     a.line("leave", &left.map_or_else(|e| e, |r| format!("{r:?}").replace(&id, "ID")));
     a.ask("delete an empty group", 2, DeleteGroupsRequest { groups_names: vec!["q-2".into()], ..Default::default() });
@@ -472,7 +532,11 @@ fn produce(records: Option<Vec<u8>>) -> ProduceRequest {
         timeout_ms: 5000,
         topic_data: vec![TopicProduceData {
             name: "q-batch".into(),
-            partition_data: vec![PartitionProduceData { index: 0, records: records.map(|r| Records::from(Bytes::from(r))), ..Default::default() }],
+            partition_data: vec![PartitionProduceData {
+                index: 0,
+                records: records.map(|r| Records::from(Bytes::from(r))),
+                ..Default::default()
+            }],
             ..Default::default()
         }],
         ..Default::default()
@@ -482,15 +546,24 @@ fn produce(records: Option<Vec<u8>>) -> ProduceRequest {
 fn batches(a: &mut Asker) {
     create(a, &["q-batch"]);
     // Old timestamps are kept, or retention would come between.
-    a.ask("keep", 1, IncrementalAlterConfigsRequest {
-        resources: vec![AlterConfigsResource {
-            resource_type: 2,
-            resource_name: "q-batch".into(),
-            configs: vec![AlterableConfig { name: "retention.ms".into(), config_operation: 0, value: Some("-1".into()), ..Default::default() }],
+    a.ask(
+        "keep",
+        1,
+        IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: 2,
+                resource_name: "q-batch".into(),
+                configs: vec![AlterableConfig {
+                    name: "retention.ms".into(),
+                    config_operation: 0,
+                    value: Some("-1".into()),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
             ..Default::default()
-        }],
-        ..Default::default()
-    });
+        },
+    );
     let good = Batch::good();
     a.ask("good", 9, produce(Some(good.encode())));
     a.ask("null", 9, produce(None));
@@ -595,15 +668,24 @@ fn batches(a: &mut Asker) {
     let mut large = good.clone();
     large.records = vec![0; 1_100_000];
     a.ask("too large", 9, produce(Some(large.encode())));
-    a.ask("the end", 6, ListOffsetsRequest {
-        replica_id: -1,
-        topics: vec![ListOffsetsTopic {
-            name: "q-batch".into(),
-            partitions: vec![ListOffsetsPartition { partition_index: 0, current_leader_epoch: -1, timestamp: -1, ..Default::default() }],
+    a.ask(
+        "the end",
+        6,
+        ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: "q-batch".into(),
+                partitions: vec![ListOffsetsPartition {
+                    partition_index: 0,
+                    current_leader_epoch: -1,
+                    timestamp: -1,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
             ..Default::default()
-        }],
-        ..Default::default()
-    });
+        },
+    );
 }
 
 /// One record of 64 MiB of zeros in a few dozen kilobytes.

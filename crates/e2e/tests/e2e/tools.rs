@@ -21,7 +21,9 @@ fn line(finished: &Finished) -> String {
 fn first_line(stderr: &str) -> &str {
     let logged = |l: &str| {
         let l = l.trim_start();
-        l.is_empty() || ["[20", "at ", "Caused by:", "org.apache.", "java.", "(", "..."].iter().any(|start| l.starts_with(start)) || l.contains("WARN")
+        l.is_empty()
+            || ["[20", "at ", "Caused by:", "org.apache.", "java.", "(", "..."].iter().any(|start| l.starts_with(start))
+            || l.contains("WARN")
     };
     stderr.lines().find(|l| !logged(l)).unwrap_or("")
 }

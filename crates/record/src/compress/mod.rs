@@ -80,7 +80,11 @@ impl Codec {
         match self.compression {
             Compression::None => out.extend_from_slice(input),
             Compression::Gzip => {
-                let level = if (0..=9).contains(&self.level) { flate2::Compression::new(self.level as u32) } else { flate2::Compression::default() };
+                let level = if (0..=9).contains(&self.level) {
+                    flate2::Compression::new(self.level as u32)
+                } else {
+                    flate2::Compression::default()
+                };
                 let mut encoder = GzEncoder::new(out, level);
                 encoder.write_all(input)?;
                 encoder.finish()?;

@@ -4,6 +4,7 @@ use super::Writer;
 use bytes::Bytes;
 
 /// Tags that were received and are not known; eight bytes where there are none.
+#[expect(clippy::box_collection, reason = "every generated struct holds one of these, and nearly all are empty")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnknownTags(Option<Box<Vec<(u32, Bytes)>>>);
 

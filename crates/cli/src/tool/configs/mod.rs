@@ -188,10 +188,10 @@ fn check(options: &Options) -> Result<Entities, Failure> {
 fn check_names(options: &Options, entities: &Entities) -> Result<(), Failure> {
     let bad = |text: String| Err(Failure::new(text));
     let has_name = entities.names.iter().any(|name| !name.is_empty());
-    if entities.has("brokers") || entities.has("broker-loggers") {
-        if let Some(id) = entities.names.iter().find(|name| !name.is_empty() && name.parse::<i32>().is_err()) {
-            return bad(format!("The entity name for {} must be a valid integer broker id, but it is: {id}", entities.first_type()));
-        }
+    if (entities.has("brokers") || entities.has("broker-loggers"))
+        && let Some(id) = entities.names.iter().find(|name| !name.is_empty() && name.parse::<i32>().is_err())
+    {
+        return bad(format!("The entity name for {} must be a valid integer broker id, but it is: {id}", entities.first_type()));
     }
     if options.has("describe") {
         let with_default = ["users", "clients", "brokers", "ips"].iter().any(|kind| entities.has(kind));

@@ -152,7 +152,7 @@ fn sanity(path: &Path, base: i64, entries: &[(i64, i64)], len: usize, out: &mut 
             return Err(corrupt(path, &text));
         }
     }
-    if len % 12 != 0 {
+    if !len.is_multiple_of(12) {
         return Err(corrupt(path, &format!("size {len} is not a multiple of the entry size 12")));
     }
     put(out, format_args!("{} passed sanity check.\n", path.display()))

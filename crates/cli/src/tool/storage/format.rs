@@ -89,7 +89,7 @@ fn quorum(parsed: &Parsed, config: &BrokerConfig) -> Result<Quorum, Failure> {
             .map(|endpoint| Endpoint {
                 listener: endpoint.listener.to_uppercase(),
                 host: endpoint.host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned()),
-                port: endpoint.port as u16,
+                port: endpoint.port,
             })
             .collect();
         if endpoints.is_empty() {

@@ -97,10 +97,10 @@ fn settle_claims(counts: &PartitionCounts, subscriptions: &Subscriptions, data: 
                 Some((owner, other)) => Some((owner.clone(), *other == generation)),
             };
             let disputed = give_up.as_ref().is_some_and(|(_, same)| *same);
-            if let Some((owner, _)) = give_up {
-                if let Some(owned) = claims.owned.get_mut(&owner) {
-                    owned.retain(|candidate| *candidate != partition);
-                }
+            if let Some((owner, _)) = give_up
+                && let Some(owned) = claims.owned.get_mut(&owner)
+            {
+                owned.retain(|candidate| *candidate != partition);
             }
             if disputed {
                 claims.disputed.insert(partition.clone());

@@ -166,7 +166,7 @@ fn conflicting_claims_are_settled_by_generation() {
     let topics = counts(&[("t", 2)]);
     let mut members = subscriptions(&[("a", &["t"]), ("b", &["t"])]);
     let partition = TopicPartition::new("t", 0);
-    members.get_mut("a").unwrap().user_data = Some(sticky_memory(&[partition.clone()], 1));
+    members.get_mut("a").unwrap().user_data = Some(sticky_memory(std::slice::from_ref(&partition), 1));
     members.get_mut("b").unwrap().user_data = Some(sticky_memory(&[partition], 2));
     assert_eq!(show(&Assignor::Sticky.assign(&topics, &members)), "a: t-1; b: t-0");
     members.get_mut("a").unwrap().user_data = Some(Bytes::from_static(b"nonsense"));

@@ -110,7 +110,7 @@ fn garbage_at_the_end_is_cut() {
         append(&mut log, 1, i);
     }
     log.close(at(0)).unwrap();
-    let last = names(&disk).into_iter().filter(|n| n.ends_with(".log")).next_back().unwrap();
+    let last = names(&disk).into_iter().rfind(|n| n.ends_with(".log")).unwrap();
     let path = dir().join(last);
     let good = disk.read(&path).unwrap();
     for garbage in [vec![0u8; 500], vec![0xff; 70], good[..good.len().min(40)].to_vec(), plain(1, T0).to_vec()] {

@@ -166,12 +166,13 @@ impl Builder<'_> {
                 }
                 let Some(owner) = self.owner.get(partition).cloned() else { continue };
                 let load = self.load(&owner);
-                if let Some(previous) = self.previous.get(partition).cloned() {
-                    if self.current.contains_key(&previous) && load > self.load(&previous) + 1 {
-                        self.move_to(partition, &previous);
-                        (moved, moved_any) = (true, true);
-                        continue;
-                    }
+                if let Some(previous) = self.previous.get(partition).cloned()
+                    && self.current.contains_key(&previous)
+                    && load > self.load(&previous) + 1
+                {
+                    self.move_to(partition, &previous);
+                    (moved, moved_any) = (true, true);
+                    continue;
                 }
                 let members = self.members_of.get(&partition.topic).map(Vec::as_slice).unwrap_or_default();
                 let poorer = members.iter().any(|other| self.current.contains_key(other) && load > self.load(other) + 1);

@@ -1,7 +1,7 @@
 //! Owns: what the error codes of a produce answer mean to the producer. Used by: the accumulator. Kafka: `Sender.completeBatch`, `failBatch`.
 
-use super::accumulator::PartitionAnswer;
-use super::batch::{BatchFailure, ProducerBatch};
+use super::PartitionAnswer;
+use crate::core::batch::{BatchFailure, ProducerBatch};
 use crate::error::Error;
 use wire::ErrorCode;
 
