@@ -268,7 +268,11 @@ impl Log {
 
 /// The topic id of the directory, and whether its file was already there. A new one is written; the first append syncs it.
 fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid>) -> Result<(Option<Uuid>, bool), LogError> {
-    let known = if names.iter().any(|name| name == partition_metadata::FILE_NAME) { partition_metadata::read(disk, dir)? } else { None };
+    let known = match partition_metadata::read(disk, dir) {
+        // Torn by a crash before anything was appended: there is nothing that it could mislabel.
+        Err(LogError::Corrupt { .. }) if topic_id.is_some() && !has_data(disk, dir, names) => None,
+        known => known?,
+    };
     match (known, topic_id) {
         (Some(known), Some(wanted)) if known != wanted => Err(LogError::corrupt(
             dir,
@@ -283,6 +287,10 @@ fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid
             Ok((Some(wanted), false))
         }
     }
+}
+
+fn has_data(disk: &dyn Disk, dir: &Path, names: &[String]) -> bool {
+    names.iter().filter(|name| name.ends_with(LOG)).any(|name| disk.info(&dir.join(name)).map_or(true, |info| info.len > 0))
 }
 
 /// `<20 digits><suffix>`
