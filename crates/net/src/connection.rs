@@ -111,6 +111,7 @@ impl Connection {
         let mut frames = 0;
         let mut bytes = 0;
         loop {
+            let mut drained = false;
             while self.may_read() && frames < FRAMES_PER_TURN && bytes < BYTES_PER_TURN {
                 match self.input.next_frame(self.worker.request_max_bytes) {
                     Ok(Some(frame)) => {
@@ -119,7 +120,10 @@ impl Connection {
                         now = self.now();
                         self.handle(now, frame, cx.waker());
                     }
-                    Ok(None) => break,
+                    Ok(None) => {
+                        drained = true;
+                        break;
+                    }
                     Err(e) => self.refuse(e.to_string()),
                 }
             }
@@ -132,6 +136,10 @@ impl Connection {
             if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
                 cx.waker().wake_by_ref();
                 break;
+            }
+            if !drained {
+                // The limit of unanswered requests held back frames that are here already; answers have left since.
+                continue;
             }
             match self.input.fill(&mut self.stream, &self.worker.pool, self.worker.request_max_bytes, cx) {
                 Poll::Pending => break,

@@ -231,6 +231,19 @@ fn reading_stops_at_sixteen_unanswered_requests() {
     }
 }
 
+/// More requests in one read than may be unanswered: those that were held back are handled once answers left, though nothing more comes.
+#[test]
+fn requests_beyond_the_limit_in_one_read_are_answered_too() {
+    let node = node();
+    let mut stream = connect(&node);
+    let bodies: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![b'e', n]).collect();
+    let requests: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
+    stream.write_all(&requests).unwrap();
+    for body in bodies {
+        assert_eq!(receive(&mut stream).unwrap(), body);
+    }
+}
+
 #[test]
 fn a_parked_request_answers_at_its_deadline() {
     let node = node();
