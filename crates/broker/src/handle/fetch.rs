@@ -239,12 +239,7 @@ fn told(got: &Got) -> Told {
 }
 
 fn partition_data(broker: &Broker, want: &Want, got: Got) -> PartitionData {
-    let base = PartitionData {
-        partition_index: want.partition,
-        records: Some(Records::default()),
-        aborted_transactions: None,
-        ..Default::default()
-    };
+    let base = PartitionData { partition_index: want.partition, records: Some(Records::default()), ..Default::default() };
     match got {
         Got::Read(read) => PartitionData {
             high_watermark: read.high_watermark,
@@ -260,6 +255,9 @@ fn partition_data(broker: &Broker, want: &Want, got: Got) -> PartitionData {
         Got::Refused(error) => {
             broker.metrics().failed_fetch.add(1);
             let mut data = PartitionData { error_code: error.code.code(), high_watermark: -1, ..base };
+            if !matches!(error.code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
+                data.aborted_transactions = None;
+            }
             if matches!(error.code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
                 data.current_leader = leader(broker, want);
             }
