@@ -178,12 +178,16 @@ fn unusable_directories_are_refused() {
     let mut node = Node::start(Kind::Gregor, &dir, &[]);
     node.expect_log(" ERROR ");
 
-    // Locked: by Gregor against Gregor, and against Apache, in both directions.
+    // Locked by Gregor, and locked by Apache. (The third case is not tried: Apache writes to the metadata log before it looks at the lock.)
     refused(&Node::prepare(Kind::Gregor, &dir, &[]), &["lock"]);
-    let apache = Node::prepare(Kind::Apache, &dir, &[]).start_refused();
-    assert!(format!("{}{}", apache.stdout, apache.stderr).contains("Failed to acquire lock on file .lock"), "{}", apache.stdout);
     node.assert_serves();
     node.stop();
+    let mut apache = Node::start(Kind::Apache, &dir, &[]);
+    refused(&Node::prepare(Kind::Gregor, &dir, &[]), &["lock"]);
+    apache.assert_serves();
+    apache.stop();
+    let mut node = Node::prepare(Kind::Gregor, &dir, &[]);
+    node.expect_log(" ERROR ");
 
     // Another node's, another cluster's.
     let meta = dir.join("data/meta.properties");
