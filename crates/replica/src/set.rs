@@ -153,7 +153,7 @@ impl PartitionSet {
     ) -> Result<Arc<Partition>, LogError> {
         let topic_partition = TopicPartition::new(&*topic.name, index);
         let path = self.choose_dir(registration).join(topic_partition.to_string());
-        let open = LogOpen { clean_shutdown: true, leader_epoch: registration.leader_epoch, ..LogOpen::default() };
+        let open = LogOpen { clean_shutdown: true, ..LogOpen::default() };
         let config = self.topic_log_config(image, &topic.name);
         let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
         let partition = Arc::new(Partition::new(self.broker_id, topic.id, log));

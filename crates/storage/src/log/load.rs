@@ -32,7 +32,6 @@ pub struct LogOpen {
     pub high_watermark: i64,
     /// The directory has a clean-shutdown marker: nothing is recovered.
     pub clean_shutdown: bool,
-    pub leader_epoch: i32,
     /// Seeds the jitter of segment.ms.
     pub jitter_seed: u64,
 }
