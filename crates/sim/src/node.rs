@@ -292,7 +292,7 @@ struct Checkpoints {
 
 fn open_logs(replicas: &PartitionSet, image: &Image, clean: Option<&Checkpoints>, now: Now) {
     for topic in image.topics.iter() {
-        for (index, partition) in topic.partitions.iter() {
+        for index in topic.partitions.keys() {
             let topic_partition = TopicPartition::new(&*topic.name, *index);
             let checkpoint = clean.and_then(|c| c.logs.get(&topic_partition)).copied().unwrap_or_default();
             let task = OpenTask {
@@ -304,7 +304,6 @@ fn open_logs(replicas: &PartitionSet, image: &Image, clean: Option<&Checkpoints>
                     log_start_offset: checkpoint.1,
                     high_watermark: checkpoint.2,
                     clean_shutdown: clean.is_some(),
-                    leader_epoch: partition.leader_epoch,
                     jitter_seed: 0,
                 },
             };
