@@ -18,6 +18,8 @@ use wire::{ErrorCode, Records};
 const READ_COMMITTED: i8 = 1;
 /// From here on Fetch names topics by id.
 const TOPIC_ID_VERSION: i16 = 13;
+/// From here on an answer that sends the client elsewhere says where (KIP-951).
+const LEADER_VERSION: i16 = 16;
 /// From here on the limit on a response gives way to the first batch, however large.
 const SOFT_LIMIT_VERSION: i16 = 3;
 
@@ -192,7 +194,7 @@ impl Fetch {
         let mut responses: Vec<FetchableTopicResponse> = Vec::new();
         let mut bytes = 0;
         for ((want, got), _) in wants.into_iter().zip(got).zip(include).filter(|(_, include)| *include) {
-            let data = partition_data(broker, &want, got);
+            let data = partition_data(broker, self.reply.version, &want, got);
             bytes += data.records.as_ref().map_or(0, Records::len);
             match responses.last_mut().filter(|t| t.topic == want.topic && t.topic_id == want.topic_id) {
                 Some(topic) => topic.partitions.push(data),
@@ -238,7 +240,7 @@ fn told(got: &Got) -> Told {
     }
 }
 
-fn partition_data(broker: &Broker, want: &Want, got: Got) -> PartitionData {
+fn partition_data(broker: &Broker, version: i16, want: &Want, got: Got) -> PartitionData {
     let base = PartitionData { partition_index: want.partition, records: Some(Records::default()), ..Default::default() };
     match got {
         Got::Read(read) => PartitionData {
@@ -258,7 +260,7 @@ fn partition_data(broker: &Broker, want: &Want, got: Got) -> PartitionData {
             if !matches!(error.code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
                 data.aborted_transactions = None;
             }
-            if matches!(error.code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
+            if version >= LEADER_VERSION && matches!(error.code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
                 data.current_leader = leader(broker, want);
             }
             data
