@@ -186,6 +186,7 @@ fn unusable_directories_are_refused() {
     refused(&Node::prepare(Kind::Gregor, &dir, &[]), &["lock"]);
     apache.assert_serves();
     apache.stop();
+    apache.clear_log();
     let mut node = Node::prepare(Kind::Gregor, &dir, &[]);
     node.expect_log(" ERROR ");
 
