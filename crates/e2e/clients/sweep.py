@@ -99,7 +99,7 @@ def metadata():
     check("create topic", lambda: create("py-meta", 3))
     check("metadata", topic)
     check("metadata brokers", lambda: [(b.id, b.host) for b in admin.list_topics().brokers.values()])
-    check("metadata of an unknown topic", lambda: admin.list_topics("py-unknown").topics["py-unknown"].error)
+    check("metadata of an unknown topic", lambda: admin.list_topics("py-asked-for").topics["py-asked-for"].error)
     check("describe cluster", lambda: (lambda c: (c.controller.id, len(c.nodes), bool(c.cluster_id)))(admin.describe_cluster().result(20)))
 
     def describe(names):

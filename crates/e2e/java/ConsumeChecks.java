@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -13,6 +14,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -28,9 +30,13 @@ final class ConsumeChecks {
             ProduceChecks.topic(admin, "r-many", 60);
             ProduceChecks.topic(admin, "r-cut", 1);
             try (KafkaProducer<String, String> p = new KafkaProducer<>(Check.props("linger.ms", "30", "compression.type", "zstd"), new StringSerializer(), new StringSerializer())) {
-                for (int i = 0; i < 1000; i++) p.send(new ProducerRecord<>("r-data", i % 2, T0 + i, "k" + i, "value " + i));
-                for (int i = 0; i < 600; i++) p.send(new ProducerRecord<>("r-many", i % 60, T0 + i, null, "m" + i));
-                for (int i = 0; i < 20; i++) p.send(new ProducerRecord<>("r-cut", "c" + i));
+                // Batches sent before a new topic's leader serves it can fail one by one, out of order (Java's producer gives some up then):
+                // the first of each partition goes alone.
+                List<Future<RecordMetadata>> sent = new ArrayList<>();
+                for (int i = 0; i < 1000; i++) sent.add(first(i < 2, p.send(new ProducerRecord<>("r-data", i % 2, T0 + i, "k" + i, "value " + i))));
+                for (int i = 0; i < 600; i++) sent.add(first(i < 60, p.send(new ProducerRecord<>("r-many", i % 60, T0 + i, null, "m" + i))));
+                for (int i = 0; i < 20; i++) sent.add(first(i < 1, p.send(new ProducerRecord<>("r-cut", "c" + i))));
+                for (Future<RecordMetadata> f : sent) f.get();
             }
             admin.deleteRecords(Map.of(new TopicPartition("r-cut", 0), RecordsToDelete.beforeOffset(5))).all().get();
         }
@@ -38,6 +44,11 @@ final class ConsumeChecks {
         limits();
         resets();
         commits();
+    }
+
+    private static Future<RecordMetadata> first(boolean alone, Future<RecordMetadata> sent) throws Exception {
+        if (alone) sent.get();
+        return sent;
     }
 
     static KafkaConsumer<String, String> consumer(String... pairs) {
