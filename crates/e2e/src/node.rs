@@ -39,6 +39,8 @@ pub struct Node {
     pub kind: Kind,
     pub dir: PathBuf,
     pub port: u16,
+    /// The JVM's heap; small for tests, Kafka's own default for measuring.
+    pub heap: &'static str,
     running: Option<Running>,
     /// Parts of log lines of level WARN or ERROR that this test expects; from the start those about keys without effect, since both
     /// kinds get the same properties.
@@ -73,7 +75,7 @@ impl Node {
         ];
         lines.extend(SINGLE_NODE.iter().chain(extra).map(|l| (*l).to_owned()));
         std::fs::write(dir.join("server.properties"), lines.join("\n") + "\n").expect("server.properties");
-        Self { kind, dir: dir.to_owned(), port, running: None, expected: vec!["has no effect".into()] }
+        Self { kind, dir: dir.to_owned(), port, heap: "512m", running: None, expected: vec!["has no effect".into()] }
     }
 
     /// `kafka-storage format` by this kind's own tool.
@@ -99,9 +101,7 @@ impl Node {
                 c
             }
         };
-        if std::env::var_os("KAFKA_HEAP").is_none() {
-            command.env("KAFKA_HEAP", "512m");
-        }
+        command.env("KAFKA_HEAP", self.heap);
         command
     }
 

@@ -36,7 +36,7 @@ pub fn measure(kind: Kind, plan: Plan) -> Figures {
 }
 
 fn load(kind: Kind, plan: Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
-    let mut node = Node::start(kind, dir, KEEP);
+    let mut node = start(kind, dir);
     node.stop();
     for _ in 0..plan.runs {
         add("start, s", seconds_until(&mut node, raw::answers));
@@ -72,6 +72,14 @@ fn load(kind: Kind, plan: Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
         }
     }
     node.stop();
+}
+
+fn start(kind: Kind, dir: &Path) -> Node {
+    let mut node = Node::prepare(kind, dir, KEEP);
+    node.heap = "1g";
+    node.format();
+    node.start_again();
+    node
 }
 
 /// Wall seconds and broker CPU seconds of some work.
@@ -177,7 +185,7 @@ fn last_line(out: &str) -> &str {
 
 /// Restart with many partitions that all hold records: after a clean stop, and after kill -9. Ready is when all of them have a leader.
 fn restarts(kind: Kind, plan: Plan, count: usize, dir: &Path, add: &mut impl FnMut(&str, f64)) {
-    let mut node = Node::start(kind, dir, KEEP);
+    let mut node = start(kind, dir);
     topics(&node, &["--create", "--topic", "many", "--partitions", &count.to_string()]);
     e2e::wait::until("all partitions have leaders", || all_led(node.port, "many", count).then_some(()));
     let broker = format!("bootstrap.servers={}", node.bootstrap());
