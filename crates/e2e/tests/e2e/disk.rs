@@ -205,8 +205,12 @@ fn unusable_directories_are_refused() {
     std::fs::write(&meta, &good).expect("written");
     let second = scratch.join("second");
     std::fs::create_dir_all(&second).expect("directory");
-    std::fs::write(second.join("meta.properties"), good.replace("cluster.id=M", "cluster.id=N").replace("directory.id=", "directory.id=A"))
-        .expect("written");
+    // Another directory of another cluster: both ids differ in their first character.
+    let id = good.split_once("directory.id=").expect("a directory id").1;
+    let other_id = if id.starts_with('A') { "B" } else { "A" };
+    let foreign =
+        good.replace("cluster.id=M", "cluster.id=N").replace(&format!("directory.id={}", &id[..1]), &format!("directory.id={other_id}"));
+    std::fs::write(second.join("meta.properties"), foreign).expect("written");
     let properties = std::fs::read_to_string(dir.join("server.properties")).expect("properties");
     let both = properties.replace(
         &format!("log.dirs={}", dir.join("data").display()),
