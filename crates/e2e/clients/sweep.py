@@ -125,8 +125,8 @@ def topics():
     check("create, only validated", lambda: futures(admin.create_topics([NewTopic("py-dry", 1, 1)], validate_only=True)))
     check("more partitions", lambda: futures(admin.create_partitions([NewPartitions("py-meta", 5)])))
     check("fewer partitions", lambda: futures(admin.create_partitions([NewPartitions("py-meta", 2)])))
-    check("partitions of an unknown topic", lambda: futures(admin.create_partitions([NewPartitions("py-unknown", 2)])))
-    check("delete an unknown topic", lambda: futures(admin.delete_topics(["py-unknown"])))
+    check("partitions of an unknown topic", lambda: futures(admin.create_partitions([NewPartitions("py-missing", 2)])))
+    check("delete an unknown topic", lambda: futures(admin.delete_topics(["py-missing"])))
 
     def create_and_delete():
         create("py-short")

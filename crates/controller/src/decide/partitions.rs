@@ -89,7 +89,8 @@ fn result(name: &str, error: Option<ControllerError>) -> CreatePartitionsTopicRe
     CreatePartitionsTopicResult {
         name: name.to_owned(),
         error_code: error.as_ref().map_or(0, |e| e.code.code()),
-        error_message: error.map(|e| e.text()),
+        // Kafka sends no text of its own here where the code says it all.
+        error_message: error.and_then(|e| e.message),
         ..Default::default()
     }
 }

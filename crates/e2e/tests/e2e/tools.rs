@@ -62,7 +62,7 @@ fn ask(tools: Tools, node: &Node) -> String {
         ("kafka-configs", "--alter --entity-type topics --entity-name t-one --add-config no.such=1"),
         ("kafka-get-offsets", "--topic t-one"),
         ("kafka-get-offsets", "--topic t-one --time -2"),
-        ("kafka-get-offsets", "--topic t-one --time -3"),
+        ("kafka-get-offsets", "--topic t-last --time -3"),
         ("kafka-get-offsets", "--topic-partitions t-one:0"),
         ("kafka-get-offsets", "--topic t-none"),
         ("kafka-get-offsets", "--topic t-one --partitions 7"),
@@ -91,6 +91,9 @@ fn ask(tools: Tools, node: &Node) -> String {
     };
     setup("--create --topic t-one --partitions 1 --config max.message.bytes=600000", "", "kafka-topics");
     setup("--topic t-one", "a\nb\nc\nd\n", "kafka-console-producer");
+    // One record alone: which of several has the latest timestamp depends on when the producer took each up.
+    setup("--create --topic t-last --partitions 1", "", "kafka-topics");
+    setup("--topic t-last", "z\n", "kafka-console-producer");
     for (tool, arguments) in questions {
         let mut args: Vec<&str> = arguments.split(' ').collect();
         args.extend(["--bootstrap-server", &broker]);
