@@ -7,6 +7,8 @@
 //! `errors` and `assemble` help the broker to answer what no shard can, and what several shards answer together.
 
 pub mod assemble;
+#[allow(dead_code)]
+mod assignor;
 pub mod config;
 pub mod errors;
 #[cfg(test)]
