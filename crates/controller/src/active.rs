@@ -247,9 +247,10 @@ fn decide(ctx: &Context, rng: &mut fastrand::Rng, request: &ControllerRequest) -
         ControllerRequest::ListPartitionReassignments(r) => decide::reassign::list(ctx, r),
         ControllerRequest::AlterPartition(r) => decide::isr::alter(ctx, r),
         ControllerRequest::AssignReplicasToDirs(r) => decide::directories::assign(ctx, r),
-        // Answered by the node itself, one with the broker's registration offset, the other from raft.
-        ControllerRequest::BrokerHeartbeat(_) | ControllerRequest::DescribeQuorum(_) => {
-            Ok(internal_error("request reached the wrong part of the controller"))
-        }
+        // Answered before it comes here: the first with the broker's registration offset, the others from raft.
+        ControllerRequest::BrokerHeartbeat(_)
+        | ControllerRequest::DescribeQuorum(_)
+        | ControllerRequest::AddRaftVoter(_)
+        | ControllerRequest::RemoveRaftVoter(_) => Ok(internal_error("request reached the wrong part of the controller")),
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::active::{Active, Outcome};
 use crate::decide::{Decision, bootstrap};
-use crate::quorum;
+use crate::quorum::Quorum;
 use crate::seam::{ControllerError, ControllerRequest, ControllerResponse, MetadataUpdate, RequestContext};
 use crate::settings::Settings;
 use base::{Instant, Now};
@@ -197,8 +197,9 @@ impl Node {
         request: ControllerRequest,
         effects: &mut Effects,
     ) -> Result<(), NodeError> {
-        if let ControllerRequest::DescribeQuorum(request) = &request {
-            let response = quorum::describe(&self.raft, request, now);
+        let listener = self.settings.broker.controller_listener_names.first().map_or("", String::as_str);
+        let quorum = Quorum { raft: &self.raft, cluster_id: &self.settings.cluster_id, listener };
+        if let Some(response) = quorum.answer(&request, context.api_version, now) {
             effects.responses.push((token, response));
             return Ok(());
         }

@@ -91,6 +91,8 @@ requests! {
     AlterPartition(AlterPartitionRequest -> AlterPartitionResponse),
     AssignReplicasToDirs(AssignReplicasToDirsRequest -> AssignReplicasToDirsResponse),
     DescribeQuorum(DescribeQuorumRequest -> DescribeQuorumResponse),
+    AddRaftVoter(AddRaftVoterRequest -> AddRaftVoterResponse),
+    RemoveRaftVoter(RemoveRaftVoterRequest -> RemoveRaftVoterResponse),
 }
 
 /// Why a whole request failed; the handler puts it where its response has room for it.

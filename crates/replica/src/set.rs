@@ -66,6 +66,10 @@ impl PartitionSet {
         &self.dirs
     }
 
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
         self.topics.read().by_name.get(topic)?.partitions.get(&partition).cloned()
     }

@@ -1,7 +1,7 @@
 //! A disk in memory, for tests and simulation. It keeps apart what is visible and what is durable: `crash` forgets what was not synced,
 //! or keeps parts of it, as a power cut does. Faults (full, broken) are switched on and off from outside.
 
-use super::{DirEntry, Disk, File, FileInfo, OpenMode};
+use super::{DirEntry, Disk, File, FileInfo, OpenMode, Space};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -379,7 +379,8 @@ impl Disk for MemDisk {
         })
     }
 
-    fn free_space(&self, _path: &Path) -> io::Result<u64> {
-        Ok(self.shared.state.lock().free.unwrap_or(1 << 40))
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        const SIZE: u64 = 1 << 40;
+        Ok(Space { total: SIZE, usable: self.shared.state.lock().free.unwrap_or(SIZE) })
     }
 }

@@ -41,6 +41,14 @@ pub struct FileInfo {
     pub modified_ms: i64,
 }
 
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// Free for this process.
+    pub usable: u64,
+}
+
 /// A file that several threads may use at once; all positions are explicit.
 pub trait File: Send + Sync {
     /// Reads up to `buf.len()` bytes; 0 means end of file.
@@ -95,8 +103,8 @@ pub trait Disk: Send + Sync {
     fn set_read_only(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
-    /// Bytes free for this process on the file system of `path`.
-    fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// Of the file system that `path` is on.
+    fn space(&self, path: &Path) -> io::Result<Space>;
 
     fn exists(&self, path: &Path) -> bool {
         self.info(path).is_ok()

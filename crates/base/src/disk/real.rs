@@ -1,6 +1,6 @@
 //! The operating system's files.
 
-use super::{DirEntry, Disk, File, FileInfo, OpenMode};
+use super::{DirEntry, Disk, File, FileInfo, OpenMode, Space};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -117,8 +117,9 @@ impl Disk for RealDisk {
         fs::set_permissions(path, fs::Permissions::from_mode(0o400))
     }
 
-    fn free_space(&self, path: &Path) -> io::Result<u64> {
+    fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
     }
 }

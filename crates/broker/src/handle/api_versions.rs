@@ -6,8 +6,8 @@ use wire::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, Sup
 use wire::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use wire::{ApiKey, ErrorCode};
 
-/// In the order Kafka lists them: by key.
-const SERVED: &[ApiKey] = &[
+/// What clients are told of, in the order Kafka lists them: by key. `unavailable.rs` answers some more.
+const ADVERTISED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
@@ -29,19 +29,23 @@ const SERVED: &[ApiKey] = &[
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
+    ApiKey::UnregisterBroker,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
 ];
-
-/// Groups of the new protocol wait for their own step; until then the feature is not offered, so that clients stay with the classic one.
-pub(crate) fn is_served(key: ApiKey) -> bool {
-    SERVED.contains(&key)
-}
 
 pub(super) fn handle(c: &mut Context, request: ApiVersionsRequest) -> Handled {
     if c.version() >= 3 {
@@ -53,7 +57,7 @@ pub(super) fn handle(c: &mut Context, request: ApiVersionsRequest) -> Handled {
     }
     let image = &c.image;
     c.answer(&ApiVersionsResponse {
-        api_keys: SERVED.iter().map(|key| api_version(*key)).collect(),
+        api_keys: ADVERTISED.iter().map(|key| api_version(*key)).collect(),
         supported_features: supported_features(c.version() < 4),
         finalized_features_epoch: image.provenance.offset,
         finalized_features: image

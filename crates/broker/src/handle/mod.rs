@@ -2,6 +2,7 @@
 
 mod api_versions;
 pub(crate) mod configs;
+mod controller_requests;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -14,11 +15,13 @@ mod gather;
 mod group;
 mod init_producer_id;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod offset_for_leader_epoch;
 mod offsets;
 mod produce;
 mod topic_partitions;
+mod unavailable;
 
 use crate::answer::{Handled, ReplyTo};
 use crate::context::Context;
@@ -35,8 +38,8 @@ pub(crate) fn dispatch(broker: &Broker, now: Now, session: &mut Session, frame: 
         Ok(head) => head,
         Err(error) => return refuse(broker, format!("request header cannot be read: {error}")),
     };
-    let Some(key) = ApiKey::from_code(head.api_key).filter(|key| api_versions::is_served(*key)) else {
-        return refuse(broker, format!("request with api key {} is not served here", head.api_key));
+    let Some(key) = ApiKey::from_code(head.api_key) else {
+        return refuse(broker, format!("request with api key {} is not known", head.api_key));
     };
     let reply = ReplyTo { key, version: head.api_version, correlation_id: head.correlation_id };
     // The one request that is answered whatever its version: the client learns from it which ones to use.
@@ -83,7 +86,36 @@ fn route(key: ApiKey, c: Context, r: Reader) -> Handled {
         ApiKey::ListConfigResources => run(c, r, configs::list_resources),
         ApiKey::DescribeCluster => run(c, r, describe_cluster::handle),
         ApiKey::DescribeTopicPartitions => run(c, r, describe_topic_partitions::handle),
-        other => Handled::Close(format!("{} is not served here", other.name())),
+        ApiKey::DescribeLogDirs => run(c, r, log_dirs::describe),
+        ApiKey::ElectLeaders => run(c, r, controller_requests::elect_leaders),
+        ApiKey::AlterPartitionReassignments => run(c, r, controller_requests::alter_partition_reassignments),
+        ApiKey::ListPartitionReassignments => run(c, r, controller_requests::list_partition_reassignments),
+        ApiKey::DescribeQuorum => run(c, r, controller_requests::describe_quorum),
+        ApiKey::UpdateFeatures => run(c, r, controller_requests::update_features),
+        ApiKey::UnregisterBroker => run(c, r, controller_requests::unregister_broker),
+        ApiKey::AddRaftVoter => run(c, r, controller_requests::add_raft_voter),
+        ApiKey::RemoveRaftVoter => run(c, r, controller_requests::remove_raft_voter),
+        ApiKey::SaslHandshake => run(c, r, unavailable::sasl_handshake),
+        ApiKey::SaslAuthenticate => run(c, r, unavailable::sasl_authenticate),
+        ApiKey::DescribeAcls => run(c, r, unavailable::describe_acls),
+        ApiKey::CreateAcls => run(c, r, unavailable::create_acls),
+        ApiKey::DeleteAcls => run(c, r, unavailable::delete_acls),
+        ApiKey::CreateDelegationToken => run(c, r, unavailable::create_delegation_token),
+        ApiKey::RenewDelegationToken => run(c, r, unavailable::renew_delegation_token),
+        ApiKey::ExpireDelegationToken => run(c, r, unavailable::expire_delegation_token),
+        ApiKey::DescribeDelegationToken => run(c, r, unavailable::describe_delegation_token),
+        ApiKey::GetTelemetrySubscriptions => run(c, r, unavailable::get_telemetry_subscriptions),
+        ApiKey::PushTelemetry => run(c, r, unavailable::push_telemetry),
+        ApiKey::ShareGroupHeartbeat => run(c, r, unavailable::share_group_heartbeat),
+        ApiKey::ShareGroupDescribe => run(c, r, unavailable::share_group_describe),
+        ApiKey::ShareFetch => run(c, r, unavailable::share_fetch),
+        ApiKey::ShareAcknowledge => run(c, r, unavailable::share_acknowledge),
+        ApiKey::DescribeShareGroupOffsets => run(c, r, unavailable::describe_share_group_offsets),
+        ApiKey::AlterShareGroupOffsets => run(c, r, unavailable::alter_share_group_offsets),
+        ApiKey::DeleteShareGroupOffsets => run(c, r, unavailable::delete_share_group_offsets),
+        ApiKey::StreamsGroupHeartbeat => run(c, r, unavailable::streams_group_heartbeat),
+        ApiKey::StreamsGroupDescribe => run(c, r, unavailable::streams_group_describe),
+        other => refuse(c.broker, format!("{} is not served here", other.name())),
     }
 }
 
