@@ -24,14 +24,14 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("group is described with its members", |bench| Box::pin(described(bench))),
 ];
 
-fn member(bench: &Bench, group: &str, properties: &[(&str, &str)]) -> Result<Consumer, String> {
+pub fn member(bench: &Bench, group: &str, properties: &[(&str, &str)]) -> Result<Consumer, String> {
     let mut all = vec![("group.id", group), ("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300")];
     all.extend_from_slice(properties);
     bench.consumer(&all)
 }
 
 /// Polls all members until their assignments are as `done` wants them; returns what was read.
-async fn settle(members: &mut [Consumer], done: impl Fn(&[Vec<TopicPartition>]) -> bool) -> Result<usize, String> {
+pub async fn settle(members: &mut [Consumer], done: impl Fn(&[Vec<TopicPartition>]) -> bool) -> Result<usize, String> {
     let deadline = Instant::now() + Duration::from_secs(40);
     let mut records = 0;
     loop {
@@ -49,7 +49,7 @@ async fn settle(members: &mut [Consumer], done: impl Fn(&[Vec<TopicPartition>]) 
 }
 
 /// Every one of `count` partitions has one owner, and no two members differ by more than one.
-fn shared_evenly(count: usize) -> impl Fn(&[Vec<TopicPartition>]) -> bool {
+pub fn shared_evenly(count: usize) -> impl Fn(&[Vec<TopicPartition>]) -> bool {
     move |assignments| {
         let all: BTreeSet<&TopicPartition> = assignments.iter().flatten().collect();
         let sizes = || assignments.iter().map(Vec::len);
@@ -126,7 +126,7 @@ async fn abort(bench: &Bench) -> Outcome {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn add(&self, line: String) {
@@ -135,7 +135,11 @@ impl Log {
         }
     }
 
-    fn take(&self) -> Vec<String> {
+    pub fn peek(&self) -> Vec<String> {
+        self.0.lock().map(|lines| lines.clone()).unwrap_or_default()
+    }
+
+    pub fn take(&self) -> Vec<String> {
         self.0.lock().map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default()
     }
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod consumer;
+mod consumer_protocol;
 mod group;
 mod producer;
 
@@ -128,7 +129,7 @@ async fn run(bootstrap: String, parts: &[String]) -> usize {
     let run = format!("{:x}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_millis()));
     let bench = Bench { bootstrap, admin, run };
     let (mut passed, mut failed) = (0, 0);
-    for (name, check) in [admin::CHECKS, producer::CHECKS, consumer::CHECKS, group::CHECKS].concat() {
+    for (name, check) in [admin::CHECKS, producer::CHECKS, consumer::CHECKS, group::CHECKS, consumer_protocol::CHECKS].concat() {
         if !parts.is_empty() && !parts.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }

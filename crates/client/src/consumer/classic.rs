@@ -2,7 +2,7 @@
 //! continue while the application works; what concerns the application (giving partitions up, getting them) is queued for its next poll.
 //! Used by: `Consumer`, which starts it. Kafka: `AbstractCoordinator`, `ConsumerCoordinator`.
 
-use super::shared::{Callback, Change, Member, Shared, Subscription};
+use super::shared::{Callback, Change, LeaveOperation, Member, Shared, Subscription, leave_asked};
 use crate::core::assignor::{Assignor, PartitionCounts, StickyMemory, Subscriptions};
 use crate::core::consumer_protocol::{self as protocol, Assignment, decode_subscription, encode_assignment, encode_subscription};
 use crate::core::group::{Next, after_error, difference};
@@ -55,21 +55,12 @@ pub async fn run(shared: Arc<Shared>) {
         shared: shared.clone(),
     };
     loop {
-        let leaving = async {
-            loop {
-                // The bell also rings for other reasons; those belong to the other branch.
-                if let Some(reply) = shared.state().leave.take() {
-                    return reply;
-                }
-                shared.leave_bell.notified().await;
-            }
-        };
         tokio::select! {
             biased;
-            reply = leaving => {
-                task.leave("the consumer is being closed").await;
+            leave = leave_asked(&shared) => {
+                task.leave(leave.operation).await;
                 // Nobody may be waiting any more.
-                let _ = reply.send(());
+                let _ = leave.reply.send(());
             }
             () = task.membership() => {}
         }
@@ -145,13 +136,9 @@ impl GroupTask {
         let subscription = self.shared.state().subscription.clone();
         match subscription {
             Subscription::Topics(topics) => topics,
-            Subscription::Matching(matches) => {
-                let metadata = self.shared.cluster.metadata();
-                let hide_internal = self.shared.config.exclude_internal_topics;
-                let names =
-                    metadata.topics.iter().filter(|(_, topic)| topic.error == ErrorCode::None && !(hide_internal && topic.internal));
-                names.map(|(name, _)| name).filter(|name| matches(name)).cloned().collect()
-            }
+            Subscription::Matching(matches) => self.shared.matching_topics(&matches),
+            // Refused when it was made.
+            Subscription::Pattern(_) => BTreeSet::new(),
             Subscription::None | Subscription::Assigned => BTreeSet::new(),
         }
     }
@@ -266,7 +253,9 @@ impl GroupTask {
             End::PollExpired => {
                 tracing::warn!("no poll within max.poll.interval.ms: leaving the group");
                 let (shared, member) = (self.shared.clone(), self.member.clone());
-                tokio::spawn(async move { send_leave(&shared, &member, "consumer poll timeout has expired.").await });
+                if shared.config.group_instance_id.is_none() {
+                    tokio::spawn(async move { send_leave(&shared, &member, "consumer poll timeout has expired.").await });
+                }
                 self.start_over(true);
             }
             End::Unsubscribed => {}
@@ -281,9 +270,8 @@ impl GroupTask {
         }
         self.led = None;
         self.publish();
-        let owned = self.shared.state().partitions.names();
-        if !owned.is_empty() {
-            self.queue(Change::Lose(owned));
+        if !self.shared.state().partitions.is_empty() {
+            self.queue(Change::LoseAll);
         }
     }
 
@@ -482,9 +470,15 @@ impl GroupTask {
         ask(&self.shared, request, deadline).await
     }
 
-    async fn leave(&mut self, reason: &str) {
-        if self.member.generation >= 0 || !self.member.id.is_empty() {
-            send_leave(&self.shared, &self.member, reason).await;
+    async fn leave(&mut self, operation: LeaveOperation) {
+        let goes = match operation {
+            // Static members stay, so that they can come back within the session timeout (KIP-345).
+            LeaveOperation::Default => self.shared.config.group_instance_id.is_none(),
+            LeaveOperation::LeaveGroup => true,
+            LeaveOperation::RemainInGroup => false,
+        };
+        if goes && !self.member.id.is_empty() {
+            send_leave(&self.shared, &self.member, "the consumer is being closed").await;
         }
         self.member = Member::default();
         self.memories.clear();
@@ -511,11 +505,7 @@ async fn ask<R: Request>(shared: &Shared, request: &R, deadline: Instant) -> Res
     connection.request(request, version, deadline).await
 }
 
-/// Leaves the group; static members stay, so that they can come back within the session timeout (KIP-345).
 async fn send_leave(shared: &Shared, member: &Member, reason: &str) {
-    if shared.config.group_instance_id.is_some() || member.id.is_empty() {
-        return;
-    }
     let deadline = shared.now() + shared.config.connection.request_timeout;
     let Ok(connection) = shared.coordinator(deadline).await else { return };
     let Ok(version) = connection.versions.choose::<LeaveGroupRequest>(0, i16::MAX, connection.name()) else { return };
@@ -523,7 +513,7 @@ async fn send_leave(shared: &Shared, member: &Member, reason: &str) {
     if version >= 3 {
         request.members = vec![MemberIdentity {
             member_id: member.id.clone(),
-            group_instance_id: None,
+            group_instance_id: shared.config.group_instance_id.clone(),
             reason: Some(reason.to_owned()).filter(|_| version >= 5),
             ..Default::default()
         }];

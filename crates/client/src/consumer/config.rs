@@ -10,6 +10,9 @@ use std::time::Duration;
 pub struct ConsumerConfig {
     pub connection: ConnectionConfig,
     pub group_id: Option<String>,
+    pub protocol: GroupProtocol,
+    /// The coordinator's assignor to use; its default, if absent.
+    pub remote_assignor: Option<String>,
     pub group_instance_id: Option<String>,
     pub client_rack: String,
     pub session_timeout: Duration,
@@ -27,6 +30,33 @@ pub struct ConsumerConfig {
     pub assignors: Vec<Assignor>,
     pub exclude_internal_topics: bool,
     pub api_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
+impl GroupProtocol {
+    fn parse(config: &Config) -> Result<Self> {
+        let text = config.text("group.protocol", "classic");
+        let (protocol, name, others) = match text.to_ascii_uppercase().as_str() {
+            "CLASSIC" => (GroupProtocol::Classic, "CLASSIC", &["group.remote.assignor"][..]),
+            "CONSUMER" => (
+                GroupProtocol::Consumer,
+                "CONSUMER",
+                &["partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"][..],
+            ),
+            _ => return Err(invalid("group.protocol", &text, "String must be one of (case insensitive): CONSUMER, CLASSIC")),
+        };
+        let misplaced: Vec<&str> = others.iter().copied().filter(|name| config.optional(name).is_some()).collect();
+        if misplaced.is_empty() {
+            return Ok(protocol);
+        }
+        Err(Error::Config(format!("{} cannot be set when group.protocol={name}", misplaced.join(", "))))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +123,12 @@ fn iso_duration(text: &str) -> Option<Duration> {
 impl ConsumerConfig {
     pub fn parse(config: &Config) -> Result<Self> {
         let group_id = config.optional("group.id");
-        let default_client = group_id.as_ref().map_or("consumer-1".to_owned(), |group| format!("consumer-{group}-1"));
+        let default_client = match (&group_id, config.optional("group.instance.id")) {
+            (Some(group), Some(instance)) => format!("consumer-{group}-{instance}"),
+            (Some(group), None) => format!("consumer-{group}-1"),
+            (None, _) => "consumer-1".to_owned(),
+        };
         let connection = ConnectionConfig::parse(config, &default_client)?;
-        let protocol = config.text("group.protocol", "classic");
-        if !protocol.eq_ignore_ascii_case("classic") {
-            return Err(invalid("group.protocol", &protocol, "this client speaks the classic protocol only"));
-        }
         let asked_commit = config.get("enable.auto.commit").is_some();
         let commit = config.boolean("enable.auto.commit", true)?;
         if commit && asked_commit && group_id.is_none() {
@@ -131,6 +161,8 @@ impl ConsumerConfig {
             return Err(Error::Config("Heartbeat must be set lower than the session timeout".to_owned()));
         }
         Ok(Self {
+            protocol: GroupProtocol::parse(config)?,
+            remote_assignor: config.optional("group.remote.assignor"),
             group_instance_id: config.optional("group.instance.id"),
             client_rack: config.text("client.rack", ""),
             session_timeout,
@@ -170,6 +202,20 @@ mod tests {
         for bad in ["", "smallest", "by_duration:", "by_duration:P", "by_duration:1H", "by_duration:PT", "by_duration:PT5D"] {
             assert_eq!(ResetPolicy::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn each_group_protocol_refuses_the_keys_of_the_other() {
+        let parse = |pairs: &[(&str, &str)]| {
+            let mut config = Config::bootstrap("127.0.0.1:1");
+            config.extend(pairs.iter().copied());
+            ConsumerConfig::parse(&config)
+        };
+        assert_eq!(parse(&[("group.protocol", "Consumer")]).unwrap().protocol, GroupProtocol::Consumer);
+        let error = parse(&[("group.protocol", "consumer"), ("session.timeout.ms", "1"), ("heartbeat.interval.ms", "1")]).unwrap_err();
+        assert_eq!(error.to_string(), "heartbeat.interval.ms, session.timeout.ms cannot be set when group.protocol=CONSUMER");
+        assert!(parse(&[("group.remote.assignor", "uniform")]).is_err());
+        assert!(parse(&[("group.protocol", "other")]).is_err());
     }
 
     #[test]

@@ -419,11 +419,25 @@ fn handle_partition(shared: &Shared, partition: TopicPartition, epoch: u64, aske
     true
 }
 
-/// Commits automatically; failures are only logged, the next commit makes up for them.
+/// Commits automatically; failures are only logged, the next commit makes up for them. An epoch that moved on meanwhile is another attempt.
 pub async fn commit_and_remember(shared: &Shared, offsets: Offsets, deadline: Instant) {
-    match shared.commit(&offsets, deadline).await {
-        Ok(()) => shared.state().last_auto_commit = offsets,
-        Err(error) => tracing::warn!("automatic offset commit failed: {error}"),
+    let mut attempts = 0;
+    loop {
+        let error = match shared.commit(&offsets, deadline).await {
+            Ok(()) => {
+                shared.state().last_auto_commit = offsets;
+                return;
+            }
+            Err(error) => error,
+        };
+        let delay = shared.cluster.backoff_delay(attempts);
+        attempts += 1;
+        let newer_epoch = error.code() == Some(ErrorCode::StaleMemberEpoch) && shared.state().member.generation > 0;
+        if !newer_epoch || shared.now() + delay >= deadline {
+            tracing::warn!("automatic offset commit failed: {error}");
+            return;
+        }
+        shared.sleep(delay).await;
     }
 }
 

@@ -1,11 +1,12 @@
 //! Owns: the consumer that applications hold. `poll` takes what the fetcher task brought, and does inside it what a rebalance asks of the
-//! application. Used by: tools, tests, the benchmark. Kafka: `KafkaConsumer` with the classic group protocol.
+//! application. Used by: tools, tests, the benchmark. Kafka: `KafkaConsumer` with both group protocols.
 
 mod classic;
 mod config;
 mod fetcher;
 mod listener;
 mod lookups;
+mod member;
 mod poll;
 mod positions;
 mod record;
@@ -14,7 +15,7 @@ mod shared;
 pub use ::record::TimestampType;
 pub use listener::{BoxFuture, ConsumerInterceptor, RebalanceListener};
 pub use record::{ConsumerRecord, ConsumerRecords, RecordHeader};
-pub use shared::Counters;
+pub use shared::{Counters, LeaveOperation};
 
 use crate::config::Config;
 use crate::core::completed_fetch::CompletedFetch;
@@ -22,8 +23,8 @@ use crate::core::subscription::Need;
 use crate::driver::Cluster;
 use crate::error::{Error, Result};
 use base::TopicPartition;
-use config::ConsumerConfig;
-use shared::{Change, Shared, Subscription, join};
+use config::{ConsumerConfig, GroupProtocol};
+use shared::{Change, Leave, Shared, Subscription, join};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,10 @@ impl Consumer {
         let thread = shared.cluster.thread();
         thread.spawn(fetcher::run(shared.clone()));
         if shared.config.group_id.is_some() {
-            thread.spawn(classic::run(shared.clone()));
+            match shared.config.protocol {
+                GroupProtocol::Classic => thread.spawn(classic::run(shared.clone())),
+                GroupProtocol::Consumer => thread.spawn(member::run(shared.clone())),
+            };
         }
         Ok(Consumer { shared, current: None, listener: None, closed: false })
     }
@@ -105,6 +109,23 @@ impl Consumer {
         self.set_subscription(Subscription::Matching(Arc::new(matches)))
     }
 
+    /// Reads all topics whose whole name matches an RE2 expression, which the coordinator evaluates: topics that appear later are found
+    /// without asking for the metadata of all topics. Needs `group.protocol=consumer`.
+    pub fn subscribe_pattern(&mut self, pattern: impl Into<String>) -> Result<()> {
+        let pattern = pattern.into();
+        if self.shared.config.protocol == GroupProtocol::Classic {
+            return Err(Error::UnsupportedVersion(format!(
+                "Subscribe to RE2/J pattern is not supported when using the {} protocol defined in config group.protocol",
+                "CLASSIC"
+            )));
+        }
+        if pattern.is_empty() {
+            return Err(Error::IllegalState("Topic pattern to subscribe to cannot be empty".into()));
+        }
+        self.shared.cluster.set_wanted(BTreeSet::new(), false);
+        self.set_subscription(Subscription::Pattern(pattern))
+    }
+
     fn set_subscription(&mut self, subscription: Subscription) -> Result<()> {
         self.open()?;
         self.shared.group_id()?;
@@ -113,6 +134,8 @@ impl Consumer {
             return Err(Error::IllegalState("Subscription to topics, partitions and pattern are mutually exclusive".into()));
         }
         state.subscription = subscription;
+        state.subscriptions += 1;
+        state.polls_at_subscription = state.polls;
         drop(state);
         self.shared.group.notify_one();
         Ok(())
@@ -142,7 +165,7 @@ impl Consumer {
         let was_group = self.shared.state().subscription.is_group();
         if was_group {
             self.give_everything_up().await?;
-            self.leave_group(self.shared.config.api_timeout).await;
+            self.leave_group(LeaveOperation::Default, self.shared.config.api_timeout).await;
         }
         let mut state = self.shared.state();
         state.subscription = Subscription::None;
@@ -190,17 +213,23 @@ impl Consumer {
     }
 
     async fn give_everything_up(&mut self) -> Result<()> {
-        self.shared.state().partitions.mark_processed();
+        let member = {
+            let mut state = self.shared.state();
+            state.partitions.mark_processed();
+            state.member.clone()
+        };
         let owned = self.assignment();
         if owned.is_empty() {
             return Ok(());
         }
-        self.apply(&Change::Revoke(owned)).await
+        // Without a place in the group there is nothing left to give up in order.
+        let change = if member.generation < 0 { Change::LoseAll } else { Change::Revoke(owned) };
+        self.apply(&change).await
     }
 
-    async fn leave_group(&self, timeout: Duration) {
+    async fn leave_group(&self, operation: LeaveOperation, timeout: Duration) {
         let (reply, left) = oneshot::channel();
-        self.shared.state().leave = Some(reply);
+        self.shared.state().leave = Some(Leave { operation, reply });
         self.shared.leave_bell.notify_one();
         tokio::select! {
             // An error is the end of the group task, which is as good.
@@ -210,7 +239,13 @@ impl Consumer {
     }
 
     /// Commits (with auto commit), leaves the group and ends the consumer, all within `timeout`.
-    pub async fn close(mut self, timeout: Duration) -> Result<()> {
+    pub async fn close(self, timeout: Duration) -> Result<()> {
+        self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await
+    }
+
+    /// `close` that says what becomes of the membership.
+    pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
+        let CloseOptions { timeout, operation } = options;
         let deadline = self.shared.now() + timeout;
         let expiry = self.shared.cluster.thread().sleep_until(deadline);
         let in_group = self.shared.state().subscription.is_group();
@@ -218,7 +253,7 @@ impl Consumer {
             let result = if in_group {
                 let result = self.give_everything_up().await;
                 self.shared.state().subscription = Subscription::None;
-                self.leave_group(timeout).await;
+                self.leave_group(operation, timeout).await;
                 result
             } else {
                 self.shared.state().partitions.mark_processed();
@@ -232,6 +267,19 @@ impl Consumer {
             result = work => result,
             () = expiry => Err(Error::Timeout(format!("the consumer was not closed within {} ms", timeout.as_millis()))),
         }
+    }
+}
+
+/// How to close a consumer. Kafka: `CloseOptions` (KIP-1092).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseOptions {
+    pub timeout: Duration,
+    pub operation: LeaveOperation,
+}
+
+impl Default for CloseOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), operation: LeaveOperation::Default }
     }
 }
 

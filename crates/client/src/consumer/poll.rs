@@ -110,9 +110,10 @@ impl Consumer {
                 self.drop_stale();
                 result
             }
-            Change::Lose(partitions) => {
-                let result = self.tell(Event::Lost, partitions).await;
-                self.shared.state().partitions.remove(partitions);
+            Change::LoseAll => {
+                let partitions = self.assignment();
+                let result = if partitions.is_empty() { Ok(()) } else { self.tell(Event::Lost, &partitions).await };
+                self.shared.state().partitions.clear();
                 self.drop_stale();
                 result
             }

@@ -10,8 +10,8 @@ use crate::driver::connection::Connection;
 use crate::driver::{Cluster, CoordinatorKind};
 use crate::error::{Error, Result};
 use crate::types::OffsetAndMetadata;
-use base::{Instant, TopicPartition};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use base::{Instant, TopicPartition, Uuid};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -52,7 +52,10 @@ pub struct State {
     pub in_poll: bool,
     pub last_poll: Option<Instant>,
     pub polls: u64,
-    pub leave: Option<oneshot::Sender<()>>,
+    /// Subscriptions so far, and how often the application had polled at the last one.
+    pub subscriptions: u64,
+    pub polls_at_subscription: u64,
+    pub leave: Option<Leave>,
     pub last_auto_commit: Offsets,
     pub counters: Counters,
 }
@@ -63,6 +66,8 @@ pub struct Counters {
     pub bytes: u64,
     pub fetches: u64,
     pub rebalances: u64,
+    pub heartbeats: u64,
+    pub commits: u64,
 }
 
 #[derive(Clone, Default)]
@@ -71,12 +76,15 @@ pub enum Subscription {
     None,
     Assigned,
     Topics(BTreeSet<String>),
+    /// A function decides here.
     Matching(TopicMatcher),
+    /// An RE2 expression decides at the coordinator (KIP-848).
+    Pattern(String),
 }
 
 impl Subscription {
     pub fn is_group(&self) -> bool {
-        matches!(self, Subscription::Topics(_) | Subscription::Matching(_))
+        matches!(self, Subscription::Topics(_) | Subscription::Matching(_) | Subscription::Pattern(_))
     }
 }
 
@@ -97,10 +105,37 @@ impl Default for Member {
 pub enum Change {
     /// Give these up; the others stay.
     Revoke(Vec<TopicPartition>),
-    /// The group has given these to others already.
-    Lose(Vec<TopicPartition>),
+    /// Everything owned belongs to others already.
+    LoseAll,
     /// All partitions from now on, and the ones among them that are new.
     Assign { all: Vec<TopicPartition>, added: Vec<TopicPartition> },
+}
+
+/// What becomes of the membership when a consumer goes (KIP-1092).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaveOperation {
+    /// Dynamic members leave, static ones stay for their session timeout.
+    #[default]
+    Default,
+    LeaveGroup,
+    RemainInGroup,
+}
+
+/// A wish to leave the group, and whom to tell.
+pub struct Leave {
+    pub operation: LeaveOperation,
+    pub reply: oneshot::Sender<()>,
+}
+
+/// Waits until the application wants to leave its group.
+pub async fn leave_asked(shared: &Shared) -> Leave {
+    loop {
+        // The bell may have rung for an earlier wish.
+        if let Some(leave) = shared.state().leave.take() {
+            return leave;
+        }
+        shared.leave_bell.notified().await;
+    }
 }
 
 pub struct Callback {
@@ -137,6 +172,14 @@ impl Shared {
     pub fn group_id(&self) -> Result<&str> {
         let text = "To use the group management or offset commit APIs, you must provide a valid group.id in the consumer configuration.";
         self.config.group_id.as_deref().ok_or_else(|| Error::broker(ErrorCode::InvalidGroupId, Some(text.to_owned())))
+    }
+
+    /// The known topics that a subscription by function wants.
+    pub fn matching_topics(&self, matches: &TopicMatcher) -> BTreeSet<String> {
+        let metadata = self.cluster.metadata();
+        let hide_internal = self.config.exclude_internal_topics;
+        let names = metadata.topics.iter().filter(|(_, topic)| topic.error == ErrorCode::None && !(hide_internal && topic.internal));
+        names.map(|(name, _)| name).filter(|name| matches(name)).cloned().collect()
     }
 
     /// An error that the next poll returns.
@@ -198,10 +241,17 @@ impl Shared {
         let mut attempts = 0;
         loop {
             let error = match self.try_commit(offsets, deadline).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.state().counters.commits += 1;
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             self.note_coordinator_error(&error);
+            if error.code() == Some(ErrorCode::UnknownTopicId) {
+                // The topic was created anew: its new id is in newer metadata.
+                self.cluster.refresh_metadata();
+            }
             let delay = self.cluster.backoff_delay(attempts);
             attempts += 1;
             if !error.is_retriable() {
@@ -225,9 +275,20 @@ impl Shared {
             return Err(Error::broker(ErrorCode::UnknownMemberId, None));
         }
         let instance = self.config.group_instance_id.as_deref().filter(|_| member.generation >= 0);
-        let request = offset_commit_request(self.group_id()?, member.generation, &member.id, instance, offsets);
-        let version = connection.versions.choose::<OffsetCommitRequest>(2, OFFSETS_BY_NAME, connection.name())?;
-        let response = connection.request(&request, version, self.cluster.request_deadline(deadline)).await?;
+        let mut request = offset_commit_request(self.group_id()?, member.generation, &member.id, instance, offsets);
+        let metadata = self.cluster.metadata();
+        for topic in &mut request.topics {
+            topic.topic_id = metadata.topic_id(&topic.name).unwrap_or(Uuid::ZERO);
+        }
+        let ids: HashMap<Uuid, String> = request.topics.iter().map(|topic| (topic.topic_id, topic.name.clone())).collect();
+        let newest = if ids.contains_key(&Uuid::ZERO) { OFFSETS_BY_NAME } else { i16::MAX };
+        let version = connection.versions.choose::<OffsetCommitRequest>(2, newest, connection.name())?;
+        let mut response = connection.request(&request, version, self.cluster.request_deadline(deadline)).await?;
+        for topic in &mut response.topics {
+            if let Some(name) = ids.get(&topic.topic_id).filter(|_| version > OFFSETS_BY_NAME) {
+                topic.name.clone_from(name);
+            }
+        }
         let mut first = Ok(());
         for (partition, result) in read_offset_commit(response) {
             if let Err(error) = result {
@@ -258,6 +319,10 @@ impl Shared {
                 Err(error) => error,
             };
             self.note_coordinator_error(&error);
+            if error.code() == Some(ErrorCode::UnknownTopicId) {
+                // The topic was created anew: its new id is in newer metadata.
+                self.cluster.refresh_metadata();
+            }
             let delay = self.cluster.backoff_delay(attempts);
             attempts += 1;
             if !error.is_retriable() {
@@ -280,9 +345,22 @@ impl Shared {
         deadline: Instant,
     ) -> Result<BTreeMap<TopicPartition, Option<OffsetAndMetadata>>> {
         let connection = self.coordinator(deadline).await?;
-        let version = connection.versions.choose::<OffsetFetchRequest>(1, OFFSETS_BY_NAME, connection.name())?;
-        let request = offset_fetch_request(version, self.group_id()?, None, Some(partitions), version >= 7);
-        let response = connection.request(&request, version, self.cluster.request_deadline(deadline)).await?;
+        let metadata = self.cluster.metadata();
+        let all_ids = partitions.iter().all(|partition| metadata.topic_id(&partition.topic).is_some());
+        let newest = if all_ids { i16::MAX } else { OFFSETS_BY_NAME };
+        let version = connection.versions.choose::<OffsetFetchRequest>(1, newest, connection.name())?;
+        let mut request = offset_fetch_request(version, self.group_id()?, None, Some(partitions), version >= 7);
+        let mut ids: HashMap<Uuid, String> = HashMap::new();
+        for topic in request.groups.iter_mut().filter_map(|group| group.topics.as_mut()).flatten() {
+            topic.topic_id = metadata.topic_id(&topic.name).unwrap_or(Uuid::ZERO);
+            ids.insert(topic.topic_id, topic.name.clone());
+        }
+        let mut response = connection.request(&request, version, self.cluster.request_deadline(deadline)).await?;
+        for topic in response.groups.iter_mut().flat_map(|group| &mut group.topics) {
+            if let Some(name) = ids.get(&topic.topic_id).filter(|_| version > OFFSETS_BY_NAME) {
+                topic.name.clone_from(name);
+            }
+        }
         let mut found = read_offset_fetch(response)?;
         let one = |partition: &TopicPartition| Ok((partition.clone(), found.remove(partition).unwrap_or(Ok(None))?));
         partitions.iter().map(one).collect()
@@ -366,6 +444,10 @@ fn commit_failure(error: Error) -> Error {
         }
         Some(ErrorCode::RebalanceInProgress) => {
             "Offset commit cannot be completed since the consumer is undergoing a rebalance for auto partition assignment. You can try completing the rebalance by calling poll() and then retry the operation."
+        }
+        Some(ErrorCode::StaleMemberEpoch) => {
+            let reason = ErrorCode::StaleMemberEpoch.message();
+            return Error::broker(ErrorCode::StaleMemberEpoch, Some(format!("OffsetCommit failed with stale member epoch. {reason}")));
         }
         _ => return error,
     };

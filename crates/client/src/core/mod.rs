@@ -10,6 +10,7 @@ pub mod consumer_protocol;
 pub mod fetch_session;
 pub mod group;
 pub mod idempotence;
+pub mod membership;
 pub mod metadata;
 pub mod partitioner;
 pub mod subscription;

@@ -8,7 +8,7 @@ use crate::core::backoff::ExponentialBackoff;
 use crate::core::metadata::MetadataCache;
 use crate::error::{Error, Result};
 use crate::types::Node;
-use base::{Instant, TopicPartition};
+use base::{Instant, TopicPartition, Uuid};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use wire::{ErrorCode, Request};
 pub enum Topics {
     All,
     Names(Vec<String>),
+    Ids(Vec<Uuid>),
     None,
 }
 
@@ -48,6 +49,8 @@ struct State {
     slots: HashMap<i32, Slot>,
     failures: HashMap<i32, Failure>,
     wanted: BTreeSet<String>,
+    /// Topics whose names are sought.
+    wanted_ids: BTreeSet<Uuid>,
     all_topics: bool,
     rng: fastrand::Rng,
     /// The last thing that went wrong while fetching metadata; tells a caller whose wait ends why.
@@ -75,6 +78,7 @@ impl Cluster {
             slots: HashMap::new(),
             failures: HashMap::new(),
             wanted: BTreeSet::new(),
+            wanted_ids: BTreeSet::new(),
             all_topics: false,
             rng: fastrand::Rng::new(),
             last_error: None,
@@ -142,6 +146,17 @@ impl Cluster {
                 }
             }
         }
+        if new {
+            self.refresh_metadata();
+        }
+    }
+
+    /// The topics whose names are sought from now on; asks when there are new ones.
+    pub fn want_topic_ids(&self, ids: BTreeSet<Uuid>) {
+        let mut state = self.state();
+        let new = !ids.is_subset(&state.wanted_ids);
+        state.wanted_ids = ids;
+        drop(state);
         if new {
             self.refresh_metadata();
         }
@@ -228,6 +243,7 @@ impl Cluster {
                     Ok(response) => {
                         self.state().last_error = None;
                         self.apply(response, all);
+                        self.look_up_names(deadline).await;
                     }
                     Err(error) => {
                         tracing::debug!("metadata could not be fetched: {error}");
@@ -244,12 +260,28 @@ impl Cluster {
         }
     }
 
+    /// Asks for the topics of which only the id is known; those that are gone stay unknown.
+    async fn look_up_names(&self, deadline: Instant) {
+        let known = self.metadata();
+        let ids: Vec<Uuid> = self.state().wanted_ids.iter().filter(|id| !known.names.contains_key(id)).copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        match self.fetch_metadata(&Topics::Ids(ids), false, deadline).await {
+            Ok(response) => self.apply(response, false),
+            Err(error) => tracing::debug!("topics could not be looked up by id: {error}"),
+        }
+    }
+
     /// One Metadata request to whichever broker is best reachable.
     pub async fn fetch_metadata(&self, topics: &Topics, auto_create: bool, deadline: Instant) -> Result<MetadataResponse> {
         let names = match topics {
             Topics::All => None,
             Topics::None => Some(Vec::new()),
             Topics::Names(names) => Some(names.iter().map(|name| topic_by_name(name)).collect()),
+            Topics::Ids(ids) => {
+                Some(ids.iter().map(|id| MetadataRequestTopic { topic_id: *id, name: None, ..Default::default() }).collect())
+            }
         };
         let request = MetadataRequest { topics: names, allow_auto_topic_creation: auto_create, ..Default::default() };
         let connection = self.any_connection(deadline).await?;
