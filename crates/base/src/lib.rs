@@ -1,14 +1,17 @@
-//! Owns: the handful of values that every crate needs — ids, time as a value, the disk seam, varints, Java-compatible hashes.
+//! Owns: the handful of values that every crate needs — ids, time as a value, the disk seam, varints, Java-compatible hashes,
+//! histograms.
 //! Used by: everything. Never does: domain logic, clock reads, threads. Entry rule: every crate could want it.
 
 pub mod disk;
 pub mod hash;
+pub mod histogram;
 pub mod segment;
 pub mod slot;
 pub mod time;
 pub mod uuid;
 pub mod varint;
 
+pub use histogram::Histogram;
 pub use segment::{FileRange, Segment};
 pub use slot::Slot;
 pub use time::{Instant, Now};

@@ -6,7 +6,42 @@ use std::task::Waker;
 use wire::{ApiKey, Message};
 
 /// A whole response frame, its length in front, ready to be written in order.
-pub type Response = Vec<Segment>;
+#[derive(Debug)]
+pub struct Response {
+    pub frame: Vec<Segment>,
+    pub(crate) key: ApiKey,
+    pub(crate) errors: ErrorCounts,
+}
+
+impl IntoIterator for Response {
+    type Item = Segment;
+    type IntoIter = std::vec::IntoIter<Segment>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.frame.into_iter()
+    }
+}
+
+/// The error codes of a response with their numbers, for the metrics; most responses have none but `NONE`.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorCounts {
+    pub none: u64,
+    pub others: Vec<(i16, u64)>,
+}
+
+impl ErrorCounts {
+    fn of<M: Message>(body: &M) -> Self {
+        let mut counts = ErrorCounts::default();
+        body.error_codes(&mut |code| match code {
+            0 => counts.none += 1,
+            code => match counts.others.iter_mut().find(|(known, _)| *known == code) {
+                Some((_, n)) => *n += 1,
+                None => counts.others.push((code, 1)),
+            },
+        });
+        counts
+    }
+}
 
 pub enum Handled {
     Response(Response),
@@ -35,7 +70,9 @@ impl Parked {
     }
 
     pub fn poll(&mut self, broker: &Broker, now: Now, waker: &Waker) -> Option<Response> {
-        self.wait.poll(broker, now, waker)
+        let response = self.wait.poll(broker, now, waker)?;
+        broker.metrics().count_errors(&response);
+        Some(response)
     }
 
     pub fn deadline(&self) -> Instant {
@@ -56,7 +93,7 @@ impl ReplyTo {
     /// instead of a lie.
     pub fn encode<M: Message>(self, body: &M) -> Option<Response> {
         match wire::encode_response(self.key, self.version, self.correlation_id, body) {
-            Ok(response) => Some(response),
+            Ok(frame) => Some(Response { frame, key: self.key, errors: ErrorCounts::of(body) }),
             Err(error) => {
                 tracing::error!(api = self.key.name(), version = self.version, %error, "response cannot be encoded");
                 None

@@ -142,7 +142,11 @@ impl Broker {
 
     /// Answers one request. `frame` comes without its length; `waker` is kept by whatever parks.
     pub fn handle(&self, now: Now, session: &mut Session, frame: Bytes, waker: &Waker) -> Handled {
-        handle::dispatch(self, now, session, frame, waker)
+        let handled = handle::dispatch(self, now, session, frame, waker);
+        if let Handled::Response(response) = &handled {
+            self.metrics.count_errors(response);
+        }
+        handled
     }
 
     /// Takes over committed metadata: partitions first, so that whoever sees the new image finds them.

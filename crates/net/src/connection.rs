@@ -9,7 +9,7 @@ use crate::frame::FrameReader;
 use crate::limits::Permit;
 use crate::output::Output;
 use crate::service::{Handled, Parked, Session, Waited};
-use crate::stats::Stats;
+use crate::stats::{ListenerStats, ParkedCount, Stats, Timing};
 use crate::worker::Worker;
 use base::{Instant, Now, Segment};
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -43,10 +44,16 @@ pub(crate) enum Closed {
 }
 
 enum Slot {
-    Ready(Vec<Segment>),
-    Parked(Box<dyn Parked>),
+    Ready(Vec<Segment>, Timing),
+    Parked(Waiting),
     /// Earlier answers leave, then the connection closes.
     Close(String),
+}
+
+struct Waiting {
+    parked: Box<dyn Parked>,
+    timing: Timing,
+    _count: ParkedCount,
 }
 
 pub(crate) struct Connection {
@@ -63,6 +70,7 @@ pub(crate) struct Connection {
     input_done: bool,
     key: u64,
     worker: Rc<Worker>,
+    listener: Arc<ListenerStats>,
     _permit: Permit,
 }
 
@@ -73,6 +81,7 @@ impl Connection {
         session: Box<dyn Session>,
         key: u64,
         worker: Rc<Worker>,
+        listener: Arc<ListenerStats>,
         permit: Permit,
     ) -> Self {
         let last_active = (worker.clock)().mono;
@@ -89,6 +98,7 @@ impl Connection {
             input_done: false,
             key,
             worker,
+            listener,
             _permit: permit,
         }
     }
@@ -145,7 +155,7 @@ impl Connection {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => self.input_done = true,
                 Poll::Ready(Ok(n)) => {
-                    Stats::add(&self.worker.stats.bytes_in, n);
+                    Stats::add(&self.listener.bytes_in, n);
                     self.last_active = now.mono;
                 }
                 Poll::Ready(Err(e)) => return Poll::Ready(Closed::Failed(e)),
@@ -167,22 +177,31 @@ impl Connection {
 
     fn handle(&mut self, now: Now, frame: Bytes, waker: &Waker) {
         Stats::add(&self.worker.stats.requests, 1);
-        let api_key = frame.first_chunk::<2>().map(|b| i16::from_be_bytes(*b));
-        match catch_unwind(AssertUnwindSafe(|| self.session.handle(now, frame, waker))) {
-            Ok(Handled::Response(response)) if self.slots.is_empty() => self.output.push(response),
-            Ok(Handled::Response(response)) => self.slots.push_back(Slot::Ready(response)),
-            Ok(Handled::NoResponse) => {}
-            Ok(Handled::Parked(parked)) => self.slots.push_back(Slot::Parked(parked)),
+        let mut timing = Timing::begin(&frame, now.mono);
+        let handled = catch_unwind(AssertUnwindSafe(|| self.session.handle(now, frame, waker)));
+        timing.handled = self.now().mono;
+        timing.answered = timing.handled;
+        match handled {
+            Ok(Handled::Response(response)) if self.slots.is_empty() => self.output.push(response, timing),
+            Ok(Handled::Response(response)) => self.slots.push_back(Slot::Ready(response, timing)),
+            Ok(Handled::NoResponse) => timing.done(&self.worker.stats, timing.handled),
+            Ok(Handled::Parked(parked)) => {
+                let count = ParkedCount::new(&self.worker.stats, timing.key);
+                self.slots.push_back(Slot::Parked(Waiting { parked, timing, _count: count }));
+            }
             Ok(Handled::Close(reason)) => self.refuse(reason),
-            Err(_) => self.panicked(api_key),
+            Err(_) => self.panicked(Some(timing.key)),
         }
     }
 
     fn poll_parked(&mut self, now: Now, waker: &Waker) {
         for i in 0..self.slots.len() {
-            let Some(Slot::Parked(parked)) = self.slots.get_mut(i) else { continue };
-            match catch_unwind(AssertUnwindSafe(|| parked.poll(now, waker))) {
-                Ok(Waited::Answered(response)) => self.slots[i] = Slot::Ready(response),
+            let Some(Slot::Parked(waiting)) = self.slots.get_mut(i) else { continue };
+            match catch_unwind(AssertUnwindSafe(|| waiting.parked.poll(now, waker))) {
+                Ok(Waited::Answered(response)) => {
+                    let timing = Timing { answered: now.mono.max(waiting.timing.handled), ..waiting.timing };
+                    self.slots[i] = Slot::Ready(response, timing);
+                }
                 Ok(Waited::Waiting) => {}
                 Ok(Waited::Close(reason)) => {
                     self.slots.truncate(i);
@@ -215,9 +234,9 @@ impl Connection {
         let mut close = None;
         loop {
             match self.slots.front() {
-                Some(Slot::Ready(_)) => {
-                    if let Some(Slot::Ready(response)) = self.slots.pop_front() {
-                        self.output.push(response);
+                Some(Slot::Ready(..)) => {
+                    if let Some(Slot::Ready(response, timing)) = self.slots.pop_front() {
+                        self.output.push(response, timing);
                     }
                 }
                 Some(Slot::Close(reason)) => {
@@ -233,13 +252,23 @@ impl Connection {
         let mut written = 0;
         let poll = self.output.flush(&self.stream, cx, &mut written);
         if written > 0 {
-            Stats::add(&self.worker.stats.bytes_out, written);
+            Stats::add(&self.listener.bytes_out, written);
             self.last_active = now.mono;
         }
+        self.count_written();
         match poll {
             Poll::Ready(Ok(())) => close.map(Closed::Refused),
             Poll::Ready(Err(e)) => Some(Closed::Failed(e)),
             Poll::Pending => None,
+        }
+    }
+
+    fn count_written(&mut self) {
+        let Some(first) = self.output.pop_written() else { return };
+        let now = self.now().mono;
+        first.done(&self.worker.stats, now);
+        while let Some(next) = self.output.pop_written() {
+            next.done(&self.worker.stats, now);
         }
     }
 
@@ -248,8 +277,8 @@ impl Connection {
         let mut due = Instant::FAR_FUTURE;
         let mut parked = false;
         for slot in &self.slots {
-            if let Slot::Parked(request) = slot {
-                due = due.min(request.deadline());
+            if let Slot::Parked(waiting) = slot {
+                due = due.min(waiting.parked.deadline());
                 parked = true;
             }
         }
@@ -257,7 +286,7 @@ impl Connection {
         if !parked && let Some(idle_max) = self.worker.idle_max {
             let idle_at = self.last_active + idle_max;
             if idle_at <= now.mono {
-                Stats::add(&self.worker.stats.expired_idle, 1);
+                Stats::add(&self.listener.expired_idle, 1);
                 return Poll::Ready(Closed::Idle);
             }
             due = due.min(idle_at);
@@ -296,14 +325,18 @@ impl Future for Connection {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let this = self.get_mut();
         this.worker.register(this.key, cx.waker());
-        this.turn(cx)
+        let begin = this.now().mono;
+        let turned = this.turn(cx);
+        let busy = this.now().mono - begin;
+        this.worker.stats.busy_nanos.fetch_add(busy.as_nanos() as u64, Relaxed);
+        turned
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.worker.deregister(self.key);
-        self.worker.stats.closed.fetch_add(1, Relaxed);
+        self.listener.closed.fetch_add(1, Relaxed);
     }
 }
 

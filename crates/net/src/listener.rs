@@ -1,7 +1,7 @@
 //! Listening sockets: opened early (so that clients can queue while logs are loaded), accepted from once the node is ready.
 
 use crate::limits::Limits;
-use crate::stats::Stats;
+use crate::stats::{ListenerStats, Stats};
 use crate::worker::Handoff;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io;
@@ -96,11 +96,13 @@ pub(crate) struct Accepted {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) listener: Arc<str>,
+    pub(crate) stats: Arc<ListenerStats>,
     pub(crate) permit: crate::limits::Permit,
 }
 
 /// Starts accepting on the runtime of the calling worker.
 pub(crate) fn spawn_acceptors(listener: BoundListener, limits: &Arc<Limits>, stats: &Arc<Stats>, handoff: &Handoff) -> io::Result<()> {
+    let stats = stats.listener(&listener.name);
     for socket in listener.sockets {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         tokio::task::spawn_local(accept_loop(socket, listener.name.clone(), limits.clone(), stats.clone(), handoff.clone()));
@@ -108,7 +110,7 @@ pub(crate) fn spawn_acceptors(listener: BoundListener, limits: &Arc<Limits>, sta
     Ok(())
 }
 
-async fn accept_loop(socket: tokio::net::TcpListener, name: Arc<str>, limits: Arc<Limits>, stats: Arc<Stats>, handoff: Handoff) {
+async fn accept_loop(socket: tokio::net::TcpListener, name: Arc<str>, limits: Arc<Limits>, stats: Arc<ListenerStats>, handoff: Handoff) {
     loop {
         limits.room().await;
         let (stream, peer) = tokio::select! {
@@ -134,7 +136,7 @@ async fn accept_loop(socket: tokio::net::TcpListener, name: Arc<str>, limits: Ar
             }
         };
         match detach(stream) {
-            Ok(stream) => handoff.send(Accepted { stream, peer, listener: name.clone(), permit }).await,
+            Ok(stream) => handoff.send(Accepted { stream, peer, listener: name.clone(), stats: stats.clone(), permit }).await,
             Err(e) => tracing::debug!(listener = %name, peer = %peer, error = %e, "dropped a connection"),
         }
     }

@@ -1,5 +1,6 @@
 //! Hot path. Bytes of responses on their way to a socket: memory by sendmsg, file ranges by sendfile.
 
+use crate::stats::Timing;
 use base::{FileRange, Segment};
 use bytes::Buf;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
@@ -16,7 +17,10 @@ const COPY_CHUNK: usize = 256 * 1024;
 #[derive(Default)]
 pub(crate) struct Output {
     segments: VecDeque<Queued>,
+    /// Responses not yet written in full.
     responses: usize,
+    /// One for each of these, and for those that were written and are not counted yet, which come first.
+    timings: VecDeque<Timing>,
 }
 
 struct Queued {
@@ -26,15 +30,22 @@ struct Queued {
 }
 
 impl Output {
-    pub(crate) fn push(&mut self, response: Vec<Segment>) {
+    pub(crate) fn push(&mut self, response: Vec<Segment>, mut timing: Timing) {
         let count = response.len();
         if count == 0 {
             return;
         }
+        timing.response_bytes = response.iter().map(Segment::len).sum();
+        self.timings.push_back(timing);
         self.responses += 1;
         for (i, segment) in response.into_iter().enumerate() {
             self.segments.push_back(Queued { segment, last: i + 1 == count });
         }
+    }
+
+    /// The next response that was written in full since this was last asked.
+    pub(crate) fn pop_written(&mut self) -> Option<Timing> {
+        if self.timings.len() > self.responses { self.timings.pop_front() } else { None }
     }
 
     /// Responses not yet written in full.

@@ -1,6 +1,10 @@
 //! The network layer over loopback, against a service that does what the first byte of a frame says.
 
-use crate::{BoundListener, Handled, Limits, Net, NetConfig, Parked, Service, Session, SessionInfo, SocketOptions, Stats, Waited, bind};
+use crate::stats::{ParkedCount, Timing};
+use crate::{
+    BoundListener, Handled, Limits, ListenerStats, Net, NetConfig, Parked, Service, Session, SessionInfo, SocketOptions, Stats, Waited,
+    bind,
+};
 use base::disk::{Disk, OpenMode, RealDisk};
 use base::{FileRange, Instant, Now, Segment};
 use bytes::Bytes;
@@ -132,6 +136,12 @@ struct Node {
     gates: Arc<Gates>,
     stats: Arc<Stats>,
     file: PathBuf,
+}
+
+impl Node {
+    fn listener_stats(&self) -> Arc<ListenerStats> {
+        self.stats.listener(&"PLAINTEXT".into())
+    }
 }
 
 impl Drop for Node {
@@ -362,7 +372,7 @@ fn idle_connections_are_closed_but_waiting_ones_are_not() {
     send(&mut idle, b"e");
     assert_eq!(receive(&mut idle).unwrap(), b"e");
     assert_closed(&mut idle);
-    assert_eq!(node.stats.expired_idle.load(SeqCst), 1);
+    assert_eq!(node.listener_stats().expired_idle.load(SeqCst), 1);
     node.gates.release(1);
     assert_eq!(receive(&mut waiting).unwrap(), b"g\x01");
     assert_closed(&mut waiting);
@@ -379,7 +389,7 @@ fn connection_limits() {
     }
     assert_eq!(receive(&mut first).unwrap(), b"e");
     assert_eq!(receive(&mut second).unwrap(), b"e");
-    assert_eq!(node.stats.accepted.load(SeqCst), 2);
+    assert_eq!(node.listener_stats().accepted.load(SeqCst), 2);
     drop(first);
     assert_eq!(receive(&mut third).unwrap(), b"e");
 
@@ -388,7 +398,7 @@ fn connection_limits() {
     send(&mut first, b"e");
     assert_eq!(receive(&mut first).unwrap(), b"e");
     assert_closed(&mut connect(&node));
-    assert_eq!(node.stats.refused.load(SeqCst), 1);
+    assert_eq!(node.listener_stats().refused.load(SeqCst), 1);
 }
 
 #[test]
@@ -433,4 +443,27 @@ fn localhost_is_reachable_in_both_families() {
         .and_then(|_holder| bind("X", "127.0.0.1", port, &SocketOptions::default()))
         .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_request_is_counted_with_every_stretch_of_its_way() {
+    let stats = Arc::new(Stats::default());
+    let at = |ms: u64| Instant::from_nanos(1_000_000 * (1000 + ms));
+    let mut timing = Timing::begin(&[0, 1, 0, 17, 9, 9, 9, 9], at(0));
+    timing.handled = at(2);
+    timing.answered = at(502);
+    timing.response_bytes = 700;
+    let waits = ParkedCount::new(&stats, timing.key);
+    assert_eq!(stats.apis().map(|(key, api)| (key, api.parked())).collect::<Vec<_>>(), [(1, 1)]);
+    drop(waits);
+    timing.done(&stats, at(503));
+    let (_, api) = stats.apis().next().unwrap();
+    assert_eq!((api.parked(), api.versions().collect::<Vec<_>>()), (0, vec![(17, 1)]));
+    assert_eq!([&api.local, &api.remote, &api.send, &api.total].map(|h| h.sum()), [2_000, 500_000, 1_000, 503_000]);
+    assert_eq!((api.request_bytes.sum(), api.response_bytes.load(SeqCst)), (8, 700));
+    // What is no API is counted nowhere and harms nothing.
+    for frame in [&[][..], &[0], &[0x7f, 0xff, 0x7f, 0xff], &[0xff, 0xff, 0xff, 0xff], &[0, 1, 0x7f, 0xff]] {
+        Timing::begin(frame, at(0)).done(&stats, at(1));
+    }
+    assert_eq!(stats.apis().count(), 1);
 }

@@ -5,7 +5,7 @@ use crate::frame::BufferPool;
 use crate::limits::Limits;
 use crate::listener::{Accepted, BoundListener, spawn_acceptors};
 use crate::service::{Service, SessionInfo};
-use crate::stats::Stats;
+use crate::stats::{ListenerStats, Stats};
 use base::Now;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -89,7 +89,6 @@ impl Worker {
 #[derive(Clone)]
 pub(crate) struct Handoff {
     workers: Arc<[(mpsc::Sender<Accepted>, Arc<AtomicUsize>)]>,
-    stats: Arc<Stats>,
     stop: watch::Receiver<Stage>,
 }
 
@@ -97,10 +96,11 @@ impl Handoff {
     pub(crate) async fn send(&self, accepted: Accepted) {
         let Some((queue, load)) = self.workers.iter().min_by_key(|(_, load)| load.load(SeqCst)) else { return };
         load.fetch_add(1, SeqCst);
-        self.stats.accepted.fetch_add(1, Relaxed);
+        let stats = accepted.stats.clone();
+        stats.accepted.fetch_add(1, Relaxed);
         if queue.send(accepted).await.is_err() {
             load.fetch_sub(1, SeqCst);
-            self.stats.closed.fetch_add(1, Relaxed);
+            stats.closed.fetch_add(1, Relaxed);
         }
     }
 
@@ -121,6 +121,8 @@ impl Net {
     ) -> io::Result<Net> {
         let (stop, stopped) = watch::channel(Stage::Running);
         let threads = config.threads.max(1);
+        stats.workers.store(threads as u64, Relaxed);
+        stats.started.store((config.clock)().mono.as_nanos(), Relaxed);
         let mut queues = Vec::new();
         let mut ends = Vec::new();
         for _ in 0..threads {
@@ -129,7 +131,7 @@ impl Net {
             queues.push((sender, load.clone()));
             ends.push((receiver, load));
         }
-        let handoff = Handoff { workers: queues.into(), stats: stats.clone(), stop: stopped.clone() };
+        let handoff = Handoff { workers: queues.into(), stop: stopped.clone() };
         let keys = Arc::new(AtomicU64::new(0));
         let mut acceptors = Some((listeners, limits, handoff));
         let mut handles = Vec::new();
@@ -242,19 +244,19 @@ impl WorkerThread {
     }
 
     fn open(&self, worker: &Rc<Worker>, accepted: Accepted) {
-        let Accepted { stream, peer, listener, permit } = accepted;
+        let Accepted { stream, peer, listener, stats, permit } = accepted;
         let opened = TcpStream::from_std(stream).and_then(|stream| stream.local_addr().map(|local| (stream, local)));
         let (stream, local) = match opened {
             Ok(opened) => opened,
             Err(e) => {
                 tracing::debug!(%peer, error = %e, "dropped a connection");
-                self.forget();
+                self.forget(&stats);
                 return;
             }
         };
         let key = self.keys.fetch_add(1, Relaxed);
         let session = self.service.open_session(SessionInfo { peer, local, listener, id: key });
-        let connection = Connection::new(stream, peer, session, key, worker.clone(), permit);
+        let connection = Connection::new(stream, peer, session, key, worker.clone(), stats, permit);
         tokio::task::spawn_local(async move {
             match connection.await {
                 closed @ Closed::Refused(_) => tracing::warn!(%peer, reason = %closed, "closed a connection"),
@@ -265,13 +267,13 @@ impl WorkerThread {
 
     fn refuse_queued(&mut self) {
         self.queue.close();
-        while self.queue.try_recv().is_ok() {
-            self.forget();
+        while let Ok(accepted) = self.queue.try_recv() {
+            self.forget(&accepted.stats);
         }
     }
 
-    fn forget(&self) {
+    fn forget(&self, stats: &ListenerStats) {
         self.load.fetch_sub(1, SeqCst);
-        self.stats.closed.fetch_add(1, Relaxed);
+        stats.closed.fetch_add(1, Relaxed);
     }
 }

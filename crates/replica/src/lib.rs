@@ -7,10 +7,12 @@ mod error;
 mod log_config;
 mod partition;
 mod set;
+mod traffic;
 mod watch;
 
 pub use error::PartitionError;
 pub use log_config::log_config;
 pub use partition::{Acks, FetchRead, Partition, PartitionAppend};
 pub use set::{LogDir, OpenTask, PartitionSet};
+pub use traffic::{Count, Traffic};
 pub use watch::{Watch, WatchId};

@@ -4,6 +4,7 @@
 //! reused. Non-guarantee: durability beyond replication; nothing is synced here (see `flush.messages`, `flush.ms`).
 
 use crate::error::PartitionError;
+use crate::traffic::Traffic;
 use crate::watch::{Watch, WatchId, Watchers};
 use base::{Now, Segment, TopicPartition, Uuid};
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub enum Acks {
 pub struct Partition {
     pub topic_partition: TopicPartition,
     pub topic_id: Uuid,
+    /// Shared by all partitions of the topic.
+    pub traffic: Arc<Traffic>,
     broker_id: i32,
     state: Mutex<State>,
 }
@@ -58,6 +61,8 @@ pub struct FetchRead {
     pub last_stable_offset: i64,
     pub log_start_offset: i64,
     pub log_end_offset: i64,
+    /// Of the topic.
+    pub traffic: Arc<Traffic>,
 }
 
 impl Partition {
@@ -65,6 +70,7 @@ impl Partition {
         Partition {
             topic_partition: log.topic_partition().clone(),
             topic_id,
+            traffic: Arc::default(),
             broker_id,
             state: Mutex::new(State {
                 log: Some(log),
@@ -168,6 +174,7 @@ impl Partition {
             last_stable_offset: read.last_stable_offset,
             log_start_offset: read.log_start_offset,
             log_end_offset: read.log_end_offset,
+            traffic: self.traffic.clone(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
 
-use crate::{Partition, log_config};
+use crate::{Partition, Traffic, log_config};
 use base::disk::Disk;
 use base::{Instant, Now, TopicPartition, Uuid};
 use config::{BrokerConfig, Props, TopicConfig};
@@ -36,6 +36,8 @@ pub struct PartitionSet {
     /// What topics without overrides get; replaced when dynamic broker configs change.
     broker_config: RwLock<Arc<BrokerConfig>>,
     topics: RwLock<Topics>,
+    /// Every partition, in the order of topic and number; made when it is first asked for after a change.
+    sorted: Mutex<Option<Arc<[Arc<Partition>]>>>,
     deleted: Mutex<Vec<(Instant, PathBuf)>>,
 }
 
@@ -47,6 +49,7 @@ struct Topics {
 
 struct Topic {
     id: Uuid,
+    traffic: Arc<Traffic>,
     partitions: BTreeMap<i32, Arc<Partition>>,
 }
 
@@ -58,16 +61,17 @@ impl PartitionSet {
             dirs,
             broker_config: RwLock::new(broker_config),
             topics: RwLock::default(),
+            sorted: Mutex::default(),
             deleted: Mutex::default(),
         }
     }
 
-    pub fn dirs(&self) -> &[LogDir] {
-        &self.dirs
-    }
-
     pub fn disk(&self) -> &dyn Disk {
         &*self.disk
+    }
+
+    pub fn dirs(&self) -> &[LogDir] {
+        &self.dirs
     }
 
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
@@ -81,10 +85,33 @@ impl PartitionSet {
 
     /// Every partition, in the order of topic and number.
     pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.snapshot().to_vec()
+    }
+
+    /// As `all`, shared by all who ask until a partition comes or goes.
+    pub fn snapshot(&self) -> Arc<[Arc<Partition>]> {
+        let mut sorted = self.sorted.lock();
+        if let Some(all) = &*sorted {
+            return all.clone();
+        }
         let topics = self.topics.read();
-        let mut all: Vec<_> = topics.by_name.values().flat_map(|t| t.partitions.values().cloned()).collect();
-        all.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
+        let mut by_name: Vec<(&String, &Topic)> = topics.by_name.iter().collect();
+        by_name.sort_by_key(|(name, _)| *name);
+        let all: Arc<[_]> = by_name.into_iter().flat_map(|(_, topic)| topic.partitions.values().cloned()).collect();
+        drop(topics);
+        *sorted = Some(all.clone());
         all
+    }
+
+    /// What was moved in and out of a topic, by name, in order.
+    pub fn traffic(&self) -> Vec<(String, Arc<Traffic>)> {
+        let mut all: Vec<_> = self.topics.read().by_name.iter().map(|(name, topic)| (name.clone(), topic.traffic.clone())).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    pub fn traffic_of(&self, topic: &str) -> Option<Arc<Traffic>> {
+        self.topics.read().by_name.get(topic).map(|topic| topic.traffic.clone())
     }
 
     pub fn len(&self) -> usize {
@@ -99,17 +126,23 @@ impl PartitionSet {
     pub fn open(&self, task: OpenTask, image: &Image, now: Now) -> Result<(), LogError> {
         let config = self.topic_log_config(image, &task.topic_partition.topic);
         let log = Log::open(self.disk.clone(), task.dir, task.topic_partition, Some(task.topic_id), config, task.open, now)?;
-        self.insert(Arc::new(Partition::new(self.broker_id, task.topic_id, log)));
+        self.insert(Partition::new(self.broker_id, task.topic_id, log));
         Ok(())
     }
 
-    fn insert(&self, partition: Arc<Partition>) {
+    fn insert(&self, mut partition: Partition) -> Arc<Partition> {
         let mut topics = self.topics.write();
         let TopicPartition { topic, partition: index } = partition.topic_partition.clone();
         topics.names.insert(partition.topic_id, topic.clone());
-        let entry = topics.by_name.entry(topic).or_insert_with(|| Topic { id: partition.topic_id, partitions: BTreeMap::new() });
-        entry.id = partition.topic_id;
-        entry.partitions.insert(index, partition);
+        let id = partition.topic_id;
+        let entry = topics.by_name.entry(topic).or_insert_with(|| Topic { id, traffic: Arc::default(), partitions: BTreeMap::new() });
+        entry.id = id;
+        partition.traffic = entry.traffic.clone();
+        let partition = Arc::new(partition);
+        entry.partitions.insert(index, partition.clone());
+        drop(topics);
+        *self.sorted.lock() = None;
+        partition
     }
 
     /// Carries out what changed. A partition that cannot be created or led is logged and stays away; the others go on.
@@ -160,9 +193,7 @@ impl PartitionSet {
         let open = LogOpen { clean_shutdown: true, ..LogOpen::default() };
         let config = self.topic_log_config(image, &topic.name);
         let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
-        let partition = Arc::new(Partition::new(self.broker_id, topic.id, log));
-        self.insert(partition.clone());
-        Ok(partition)
+        Ok(self.insert(Partition::new(self.broker_id, topic.id, log)))
     }
 
     /// The directory the controller assigned, else the one with the fewest partitions.
@@ -195,6 +226,7 @@ impl PartitionSet {
                 _ => None,
             }
         };
+        *self.sorted.lock() = None;
         for partition in removed.into_iter().flat_map(|t| t.partitions.into_values()) {
             let Some(mut log) = partition.take_log() else { continue };
             let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);

@@ -62,6 +62,9 @@ fn emit_trait(out: &mut String, message: &Message, name: &str, json: bool) {
         out,
         "fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {{ check_encode_version::<Self>(version)?; self.write(w, version) }}"
     );
+    if carries_errors(message, &message.fields) {
+        line!(out, "fn error_codes(&self, each: &mut dyn FnMut(i16)) {{ self.visit_errors(each); }}");
+    }
     if json {
         line!(
             out,
@@ -102,6 +105,9 @@ fn emit_struct(out: &mut String, context: &Context, name: &str, versions: Versio
     emit_write(out, versions, fields, &flexible);
     if context.json {
         emit_json(out, versions, fields);
+    }
+    if carries_errors(context.message, fields) {
+        emit_error_visitor(out, context.message, fields);
     }
     line!(out, "}}");
 
@@ -280,6 +286,42 @@ fn write_value(ty: &Type, place: &str, flex: &str) -> String {
             format!("w.array_len(({place}).len(), {flex})?; for x in ({place}).iter() {{ {} }}", write_value(element, "x", flex))
         }
     }
+}
+
+/// Whether one of these fields of a response is an error code, or has one inside.
+fn carries_errors(message: &Message, fields: &[Field]) -> bool {
+    message.kind == Kind::Response
+        && fields.iter().any(|field| is_error_code(field) || carries_errors(message, fields_inside(message, field)))
+}
+
+fn is_error_code(field: &Field) -> bool {
+    field.name == "ErrorCode" && matches!(field.ty, Type::Scalar(Scalar::Int16))
+}
+
+/// The fields of the struct that a field holds, one or an array of them.
+fn fields_inside<'a>(message: &'a Message, field: &'a Field) -> &'a [Field] {
+    let shared = |name: &str| message.structs.iter().find(|s| s.name == name).map_or(&[][..], |s| &s.fields);
+    if field.fields.is_empty() { field.ty.struct_name().map_or(&[], shared) } else { &field.fields }
+}
+
+/// All error codes of a response, for counting.
+fn emit_error_visitor(out: &mut String, message: &Message, fields: &[Field]) {
+    line!(out, "pub(crate) fn visit_errors(&self, each: &mut dyn FnMut(i16)) {{");
+    for field in fields {
+        let place = format!("self.{}", snake(&field.name));
+        if is_error_code(field) {
+            line!(out, "each({place});");
+        } else if carries_errors(message, fields_inside(message, field)) {
+            let nullable = !field.nullable.is_none() && is_nullable_type(&field.ty);
+            match (&field.ty, nullable) {
+                (Type::Array(_), true) => line!(out, "for x in {place}.iter().flatten() {{ x.visit_errors(each); }}"),
+                (Type::Array(_), false) => line!(out, "for x in &{place} {{ x.visit_errors(each); }}"),
+                (_, true) => line!(out, "if let Some(x) = &{place} {{ x.visit_errors(each); }}"),
+                (_, false) => line!(out, "{place}.visit_errors(each);"),
+            }
+        }
+    }
+    line!(out, "}}");
 }
 
 fn emit_json(out: &mut String, versions: Versions, fields: &[Field]) {

@@ -13,7 +13,6 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use wire::ApiKey;
 
 pub struct Metrics {
     registry: Registry,
@@ -79,16 +78,6 @@ impl Writer<'_> {
         metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
     }
 
-    fn counters(&mut self, name: &str, help: &str, series: &[(Labels, u64)]) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, None, ConstCounter::new(0u64).metric_type())?;
-        series.iter().try_for_each(|(labels, value)| ConstCounter::new(*value).encode(encoder.encode_family(labels)?))
-    }
-
-    fn float_counters(&mut self, name: &str, help: &str, series: &[(Labels, f64)]) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, None, ConstCounter::new(0f64).metric_type())?;
-        series.iter().try_for_each(|(labels, value)| ConstCounter::new(*value).encode(encoder.encode_family(labels)?))
-    }
-
     fn gauges(&mut self, name: &str, help: &str, series: &[(Labels, i64)]) -> fmt::Result {
         let mut encoder = self.0.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
         series.iter().try_for_each(|(labels, value)| ConstGauge::new(*value).encode(encoder.encode_family(labels)?))
@@ -117,16 +106,19 @@ impl Collector for Page {
 impl Page {
     fn sockets(&self, out: &mut Writer<'_>) -> fmt::Result {
         let net = &self.net;
+        let sum = |counter: fn(&net::ListenerStats) -> &std::sync::atomic::AtomicU64| {
+            net.listeners().iter().map(|(_, listener)| counter(listener).load(Relaxed)).sum::<u64>()
+        };
         let name = "kafka_server_socket_server_metrics_connection";
         out.gauge(&format!("{name}_count"), "Open connections", net.open() as i64)?;
-        out.counter(&format!("{name}_creation"), "Connections accepted", net.accepted.load(Relaxed))?;
-        out.counter(&format!("{name}_close"), "Connections closed", net.closed.load(Relaxed))?;
+        out.counter(&format!("{name}_creation"), "Connections accepted", sum(|l| &l.accepted))?;
+        out.counter(&format!("{name}_close"), "Connections closed", sum(|l| &l.closed))?;
         let name = "kafka_server_socket_server_metrics";
-        out.counter(&format!("{name}_incoming_byte"), "Bytes read from sockets", net.bytes_in.load(Relaxed))?;
-        out.counter(&format!("{name}_outgoing_byte"), "Bytes written to sockets", net.bytes_out.load(Relaxed))?;
+        out.counter(&format!("{name}_incoming_byte"), "Bytes read from sockets", sum(|l| &l.bytes_in))?;
+        out.counter(&format!("{name}_outgoing_byte"), "Bytes written to sockets", sum(|l| &l.bytes_out))?;
         let name = "kafka_network_socketserver_expiredconnectionskilledcount";
-        out.gauge(name, "Connections closed by connections.max.idle.ms", net.expired_idle.load(Relaxed) as i64)?;
-        out.counter("gregor_connections_refused", "Connections refused by max.connections.per.ip", net.refused.load(Relaxed))?;
+        out.gauge(name, "Connections closed by connections.max.idle.ms", sum(|l| &l.expired_idle) as i64)?;
+        out.counter("gregor_connections_refused", "Connections refused by max.connections.per.ip", sum(|l| &l.refused))?;
         out.counter("gregor_handler_panics", "Requests that panicked and cost their connection", net.panics.load(Relaxed))
     }
 
@@ -139,25 +131,12 @@ impl Page {
 }
 
 fn requests(out: &mut Writer<'_>, broker: &Broker) -> fmt::Result {
-    let metrics = broker.metrics();
+    let traffic = &broker.metrics().traffic;
     let name = "kafka_server_brokertopicmetrics";
-    out.counter(&format!("{name}_messagesin"), "Records appended by producers", metrics.messages_in.get())?;
-    out.counter(&format!("{name}_bytesin"), "Bytes appended by producers", metrics.bytes_in.get())?;
-    out.counter(&format!("{name}_bytesout"), "Bytes of records sent to consumers", metrics.bytes_out.get())?;
-    out.counter(&format!("{name}_failedproducerequests"), "Produce requests with an error", metrics.failed_produce.get())?;
-    out.counter(&format!("{name}_failedfetchrequests"), "Fetch requests with an error", metrics.failed_fetch.get())?;
-    out.counter(&format!("{name}_totalproducerequests"), "Produce requests", metrics.api(ApiKey::Produce).requests.get())?;
-    out.counter(&format!("{name}_totalfetchrequests"), "Fetch requests", metrics.api(ApiKey::Fetch).requests.get())?;
-    out.counter("gregor_malformed_requests", "Requests that could not be decoded", metrics.malformed.get())?;
-
-    let used: Vec<ApiKey> = ApiKey::ALL.iter().copied().filter(|key| metrics.api(*key).requests.get() > 0).collect();
-    let labels = |key: &ApiKey| vec![("request", key.name().to_owned())];
-    let series: Vec<_> = used.iter().map(|key| (labels(key), metrics.api(*key).requests.get())).collect();
-    out.counters("kafka_network_requestmetrics_requests", "Requests by kind", &series)?;
-    let series: Vec<_> = used.iter().map(|key| (labels(key), metrics.api(*key).errors.get())).collect();
-    out.counters("kafka_network_requestmetrics_errors", "Requests answered with an error, by kind", &series)?;
-    let series: Vec<_> = used.iter().map(|key| (labels(key), metrics.api(*key).handle_nanos.get() as f64 / 1e9)).collect();
-    out.float_counters("gregor_request_handling_seconds", "Time spent in handlers, waiting not included, by kind", &series)
+    out.counter(&format!("{name}_messagesin"), "Records appended by producers", traffic.messages_in.get())?;
+    out.counter(&format!("{name}_bytesin"), "Bytes appended by producers", traffic.bytes_in.get())?;
+    out.counter(&format!("{name}_bytesout"), "Bytes of records sent to consumers", traffic.bytes_out.get())?;
+    out.counter("gregor_malformed_requests", "Requests that could not be decoded", broker.metrics().malformed.get())
 }
 
 fn cluster(out: &mut Writer<'_>, broker: &Broker) -> fmt::Result {

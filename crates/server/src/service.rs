@@ -34,7 +34,7 @@ impl net::Service for BrokerService {
 impl net::Session for BrokerSession {
     fn handle(&mut self, now: Now, frame: Bytes, waker: &Waker) -> net::Handled {
         match self.broker.handle(now, &mut self.session, frame, waker) {
-            broker::Handled::Response(response) => net::Handled::Response(response),
+            broker::Handled::Response(response) => net::Handled::Response(response.frame),
             broker::Handled::NoResponse => net::Handled::NoResponse,
             broker::Handled::Parked(parked) => net::Handled::Parked(Box::new(ParkedRequest { broker: self.broker.clone(), parked })),
             broker::Handled::Close(reason) => net::Handled::Close(reason),
@@ -45,7 +45,7 @@ impl net::Session for BrokerSession {
 impl net::Parked for ParkedRequest {
     fn poll(&mut self, now: Now, waker: &Waker) -> net::Waited {
         match self.parked.poll(&self.broker, now, waker) {
-            Some(response) => net::Waited::Answered(response),
+            Some(response) => net::Waited::Answered(response.frame),
             None if now.mono > self.parked.deadline() + OVERDUE => net::Waited::Close("a request was not answered in time".into()),
             None => net::Waited::Waiting,
         }

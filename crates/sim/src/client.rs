@@ -43,7 +43,7 @@ impl Client {
         let handled = broker.handle(node.now, &mut self.session, frame, no_waker());
         node.settle();
         match handled {
-            Handled::Response(response) => Sent::Answered(decode::<R>(response, version)),
+            Handled::Response(response) => Sent::Answered(decode::<R>(response.frame, version)),
             Handled::NoResponse => Sent::Nothing,
             Handled::Close(why) => Sent::Closed(why),
             Handled::Parked(parked) => {
@@ -71,7 +71,7 @@ impl<R: Request> Waiting<R> {
     pub fn poll(&mut self, node: &mut SimNode) -> Option<R::Response> {
         let broker = node.broker.clone();
         let response = self.parked.poll(&broker, node.now, no_waker())?;
-        Some(decode::<R>(response, self.version))
+        Some(decode::<R>(response.frame, self.version))
     }
 
     /// Moves the clock until the answer is there.

@@ -112,3 +112,19 @@ fn a_tagged_struct_that_may_be_null() {
         assert_eq!(from_bytes::<ConsumerGroupMemberMetadataValue>(to_bytes(&member, 0).unwrap(), 0).unwrap(), member);
     }
 }
+
+#[test]
+fn the_error_codes_of_a_response_are_found_however_deep_they_lie() {
+    use crate::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+    let codes = |message: &dyn Fn(&mut dyn FnMut(i16))| {
+        let mut all = Vec::new();
+        message(&mut |code| all.push(code));
+        all
+    };
+    let partitions = vec![PartitionData { error_code: 1, ..Default::default() }, PartitionData { error_code: 0, ..Default::default() }];
+    let topic = FetchableTopicResponse { partitions, ..Default::default() };
+    let response = messages::FetchResponse { error_code: 70, responses: vec![topic], ..Default::default() };
+    assert_eq!(codes(&|each| response.error_codes(each)), [70, 1, 0]);
+    let nothing = MetadataRequest::default();
+    assert_eq!(codes(&|each| nothing.error_codes(each)), [0i16; 0]);
+}

@@ -192,10 +192,9 @@ impl Fetch {
             }
         };
         let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-        let mut bytes = 0;
         for ((want, got), _) in wants.into_iter().zip(got).zip(include).filter(|(_, include)| *include) {
+            count(broker, &want, &got);
             let data = partition_data(broker, self.reply.version, &want, got);
-            bytes += data.records.as_ref().map_or(0, Records::len);
             match responses.last_mut().filter(|t| t.topic == want.topic && t.topic_id == want.topic_id) {
                 Some(topic) => topic.partitions.push(data),
                 None => responses.push(FetchableTopicResponse {
@@ -206,7 +205,6 @@ impl Fetch {
                 }),
             }
         }
-        broker.metrics().bytes_out.add(bytes as u64);
         self.reply.encode(&FetchResponse { session_id, responses, ..Default::default() })
     }
 }
@@ -224,6 +222,23 @@ fn find(broker: &Broker, want: &Want) -> Result<Arc<Partition>, ErrorCode> {
         return Err(ErrorCode::UnknownTopicOrPartition);
     }
     broker.replicas().get_by_id(want.topic_id, want.partition).ok_or(ErrorCode::NotLeaderOrFollower)
+}
+
+/// Counts a partition as one fetched, for all topics and for its own.
+fn count(broker: &Broker, want: &Want, got: &Got) {
+    let metrics = broker.metrics();
+    let own = match got {
+        Got::Read(read) => Some(read.traffic.clone()),
+        _ => broker.replicas().traffic_of(&want.topic),
+    };
+    for traffic in [Some(&metrics.traffic), own.as_deref()].into_iter().flatten() {
+        traffic.fetch_requests.add(1);
+        match got {
+            Got::Read(read) => traffic.bytes_out.add(read.size as u64),
+            Got::Refused(_) => traffic.failed_fetch.add(1),
+            Got::Diverging { .. } => {}
+        }
+    }
 }
 
 fn told(got: &Got) -> Told {
@@ -255,7 +270,6 @@ fn partition_data(broker: &Broker, version: i16, want: &Want, got: Got) -> Parti
             PartitionData { high_watermark: -1, diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() }, ..base }
         }
         Got::Refused(error) => {
-            broker.metrics().failed_fetch.add(1);
             let mut data = PartitionData { error_code: error.code.code(), high_watermark: -1, ..base };
             if !matches!(error.code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
                 data.aborted_transactions = None;

@@ -30,9 +30,6 @@ pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
     let responses: Vec<TopicProduceResponse> = request.topic_data.into_iter().map(|topic| append.topic(topic)).collect();
     let Append { pending, failed, .. } = append;
 
-    if failed {
-        c.broker.metrics().failed_produce.add(1);
-    }
     if acks == Some(Acks::None) {
         // There is no answer that could carry an error; closing makes the client look for the leader again.
         return if failed { Handled::Close("a Produce with acks=0 failed".into()) } else { Handled::NoResponse };
@@ -60,7 +57,9 @@ impl Append<'_, '_> {
             true => self.c.image.topics.get_by_id(topic.topic_id),
             false => self.c.image.topics.get(&topic.name),
         };
+        let metrics = self.c.broker.metrics();
         let partitions = topic.partition_data.into_iter().map(|data| {
+            metrics.traffic.produce_requests.add(1);
             let result = match known {
                 Some(known) => self.partition(known, &data),
                 None if by_id || self.c.version() >= 13 => Err(ErrorCode::UnknownTopicId.into()),
@@ -68,6 +67,8 @@ impl Append<'_, '_> {
             };
             result.unwrap_or_else(|error| {
                 self.failed = true;
+                let traffic = known.and_then(|topic| self.c.broker.replicas().traffic_of(&topic.name));
+                metrics.produce_failed(traffic.as_deref(), &error, data.records.as_ref().map_or(0, wire::Records::len) as u64);
                 refused(data.index, error)
             })
         });
@@ -89,10 +90,13 @@ impl Append<'_, '_> {
         let records = records(self.c.version(), self.transactional_id, data)?;
         let partition = self.c.broker.replicas().get_by_id(topic.id, data.index).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let size = records.len() as u64;
+        partition.traffic.produce_requests.add(1);
         let done = partition.append(records, acks, AppendOrigin::Client, self.c.now)?;
-        let metrics = self.c.broker.metrics();
-        metrics.bytes_in.add(size);
-        metrics.messages_in.add(done.info.record_count.max(0) as u64);
+        let messages = done.info.record_count.max(0) as u64;
+        for traffic in [&self.c.broker.metrics().traffic, &*partition.traffic] {
+            traffic.bytes_in.add(size);
+            traffic.messages_in.add(messages);
+        }
         if acks == Acks::All && done.high_watermark < done.required_high_watermark {
             self.pending.push(Pending { partition, offset: done.required_high_watermark, topic_id: topic.id, index: data.index });
         }

@@ -24,6 +24,9 @@ pub trait Message: Sized + Default + Clone + std::fmt::Debug + PartialEq {
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError>;
     fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError>;
 
+    /// Every `ErrorCode` of a response, also those that say that all is well, for counting. Other messages have none.
+    fn error_codes(&self, _each: &mut dyn FnMut(i16)) {}
+
     /// As Kafka's JSON converters print it; empty for requests and responses, which have none here.
     fn to_json(&self, _version: i16) -> String {
         String::new()
