@@ -153,6 +153,7 @@ impl LogDirs {
                         high_watermark: offset(checkpoint::HIGH_WATERMARK, &topic_partition),
                         clean_shutdown: dir.clean.is_some(),
                         jitter_seed: fastrand::u64(..),
+                        ..LogOpen::default()
                     };
                     found.open.push(OpenTask { topic_partition, topic_id, dir: path, open });
                 }

@@ -233,11 +233,10 @@ impl SimNode {
         self.settle();
     }
 
-    /// Retention, rolls and removal of deleted files, as housekeeping does them.
+    /// Retention and removal of deleted files, as housekeeping does them.
     pub fn clean_logs(&mut self) {
         for partition in self.broker.replicas().all() {
             partition.with_log(|log| {
-                log.roll_if_due(self.now).expect("rolling works");
                 log.delete_old_segments(self.now).expect("retention works");
                 log.remove_deleted_files(self.now).expect("deleted files go");
             });
@@ -304,7 +303,7 @@ fn open_logs(replicas: &PartitionSet, image: &Image, clean: Option<&Checkpoints>
                     log_start_offset: checkpoint.1,
                     high_watermark: checkpoint.2,
                     clean_shutdown: clean.is_some(),
-                    jitter_seed: 0,
+                    ..LogOpen::default()
                 },
             };
             replicas.open(task, image, now).expect("the log opens");

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 /// The entry lines of a checkpoint; a missing or empty file has none.
-pub(crate) fn read_lines(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, LogError> {
+pub fn read_lines(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, LogError> {
     let bytes = match disk.read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -28,7 +28,8 @@ pub(crate) fn read_lines(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, Lo
     Ok(entries)
 }
 
-pub(crate) fn to_text(entries: impl ExactSizeIterator<Item = String>) -> String {
+/// What a checkpoint with these entries holds.
+pub fn to_text(entries: impl ExactSizeIterator<Item = String>) -> String {
     let mut text = format!("0\n{}\n", entries.len());
     for entry in entries {
         text.push_str(&entry);

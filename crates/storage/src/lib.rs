@@ -1,9 +1,9 @@
 //! Owns: what a broker keeps in a partition's directory — segments, indexes, producer state, epoch cache, topic id.
-//! Used by: replica (topic partitions), server (the metadata log; the files at the top of a log directory are its own), dump-log.
+//! Used by: replica (topic partitions), server (the metadata log, the checkpoints of a log directory), dump-log.
 //! Never does: threads, clock reads, locking of logs (a `Log` is owned by whoever wraps it in a lock), replication decisions.
 //! Kafka: UnifiedLog, LocalLog, LogSegment, LogLoader, ProducerStateManager, LeaderEpochFileCache.
 
-mod checkpoint;
+pub mod checkpoint;
 pub mod config;
 pub mod epoch_cache;
 mod error;
@@ -13,6 +13,7 @@ pub mod log;
 pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
+mod recovery;
 mod scan;
 mod segment;
 
@@ -20,3 +21,4 @@ pub use config::LogConfig;
 pub use error::{AppendError, LogError, ReadError};
 pub use log::{AppendInfo, Deleted, FlushJob, Log, LogOpen, LogRead, ReadLimit, TimestampOffset};
 pub use record::{Compression, Origin as AppendOrigin, RecordErrorDetail, TargetCompression, TimestampType};
+pub use recovery::{Recovered, RecoveryProgress};

@@ -219,13 +219,22 @@ impl Segment {
     }
 
     fn find_head(&self, disk: &dyn Disk, offset: i64) -> Result<Option<Head>, LogError> {
+        self.find_head_where(disk, offset, |_| true)
+    }
+
+    /// The header of the first batch with records of clients that ends at or after `offset`; markers of transactions are passed over.
+    pub fn find_data(&self, disk: &dyn Disk, offset: i64) -> Result<Option<Head>, LogError> {
+        self.find_head_where(disk, offset, |view| !view.is_control())
+    }
+
+    fn find_head_where(&self, disk: &dyn Disk, offset: i64, wanted: impl Fn(record::BatchView) -> bool) -> Result<Option<Head>, LogError> {
         if self.size == 0 {
             return Ok(None);
         }
         let start = self.index_position(disk, offset)?;
         let mut heads = HeadScan::new(self.file(disk)?.as_ref(), start, self.size);
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
-            if head.view().is_some_and(|view| view.last_offset() >= offset) {
+            if head.view().is_some_and(|view| view.last_offset() >= offset && wanted(view)) {
                 return Ok(Some(head));
             }
         }

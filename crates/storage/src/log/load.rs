@@ -9,6 +9,7 @@ use crate::error::LogError;
 use crate::index::txn::AbortedTxn;
 use crate::partition_metadata;
 use crate::producer_state::{self, ProducerState};
+use crate::recovery::RecoveryProgress;
 use crate::segment::{FILES, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX, file_name};
 use base::disk::{Disk, OpenMode};
 use base::{Now, TopicPartition, Uuid};
@@ -34,6 +35,8 @@ pub struct LogOpen {
     pub clean_shutdown: bool,
     /// Seeds the jitter of segment.ms.
     pub jitter_seed: u64,
+    /// Told how far a recovery has come.
+    pub progress: Arc<RecoveryProgress>,
 }
 
 impl Log {
@@ -78,7 +81,7 @@ impl Log {
         if open.clean_shutdown {
             log.load_clean(now)?
         } else {
-            log.load_unclean(now)?
+            log.load_unclean(now, &open.progress)?
         }
         log.identity_synced &= log.log_end_offset > 0;
         log.high_watermark = open.high_watermark.clamp(log.log_start_offset, log.log_end_offset);
@@ -134,11 +137,12 @@ impl Log {
         self.replay_producers(from, self.log_end_offset)
     }
 
-    fn load_unclean(&mut self, now: Now) -> Result<(), LogError> {
+    fn load_unclean(&mut self, now: Now, progress: &RecoveryProgress) -> Result<(), LogError> {
         let disk = self.disk.clone();
         // A recovery point beyond the files (they were lost or replaced) says nothing about them.
         let first = self.segment_at(self.recovery_point);
         let base = self.segments[first].base_offset;
+        progress.begin((self.segments.len() - first) as u64, self.segments[first..].iter().map(|segment| segment.size).sum());
         self.log_start_offset = self.log_start_offset.max(self.segments[0].base_offset);
         for beyond in self.snapshots.range(base + 1..).copied().collect::<Vec<_>>() {
             self.remove_snapshot(beyond)?;
@@ -154,7 +158,9 @@ impl Log {
             if at > first {
                 self.write_snapshot(self.segments[at].base_offset)?;
             }
-            let (next, cut) = self.recover_segment(at)?;
+            let (next, cut) = self.recover_segment(at, progress)?;
+            progress.read(cut);
+            progress.segment_done();
             end = next.unwrap_or(self.segments[at].base_offset);
             let last = at + 1 == self.segments.len();
             // A tail lost exactly between two batches leaves no bad byte, only a gap. Compaction leaves gaps too.
@@ -182,7 +188,7 @@ impl Log {
     }
 
     /// Reads a whole segment. Returns the offset after its last batch and how many bytes were cut.
-    fn recover_segment(&mut self, at: usize) -> Result<(Option<i64>, u64), LogError> {
+    fn recover_segment(&mut self, at: usize, progress: &RecoveryProgress) -> Result<(Option<i64>, u64), LogError> {
         let disk = self.disk.clone();
         let Log { segments, producers, epochs, topic_partition, config, .. } = self;
         let context = producer_state::Context { topic_partition, origin: Origin::Replication, transaction_version: 0 };
@@ -192,6 +198,7 @@ impl Log {
         let mut next = None;
         let cut = segment.recover(disk.as_ref(), config, |txns, batch| {
             let view = batch.view();
+            progress.read(view.size() as u64);
             next = Some(view.next_offset());
             if view.leader_epoch() >= 0 && epochs.latest().is_none_or(|(epoch, _)| view.leader_epoch() > epoch) {
                 epochs.assign(view.leader_epoch(), view.base_offset());

@@ -2,6 +2,7 @@
 
 use super::Log;
 use crate::error::LogError;
+use record::TimestampType;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampOffset {
@@ -30,6 +31,27 @@ impl Log {
             if let Some(found) = found {
                 return Ok(Some(TimestampOffset::found(found)));
             }
+        }
+        Ok(None)
+    }
+
+    /// The timestamp of the first record at or after `offset` that consumers may read already; None if there is none, or it has no
+    /// timestamp. Told from the header of its batch, with one or two small reads: exact for the first record of a batch and for batches
+    /// stamped by the broker, else the time of the batch's first record, which is earlier by what the producer lingered.
+    pub fn timestamp_at(&self, offset: i64) -> Result<Option<i64>, LogError> {
+        let offset = offset.max(self.log_start_offset);
+        if offset >= self.high_watermark {
+            return Ok(None);
+        }
+        let disk = self.disk.as_ref();
+        for segment in &self.segments[self.segment_at(offset)..] {
+            let Some(head) = segment.find_data(disk, offset)? else { continue };
+            let Some(view) = head.view().filter(|view| view.base_offset() < self.high_watermark) else { return Ok(None) };
+            let timestamp = match view.timestamp_type() {
+                TimestampType::CreateTime => view.base_timestamp(),
+                TimestampType::LogAppendTime => view.max_timestamp(),
+            };
+            return Ok((timestamp >= 0).then_some(timestamp));
         }
         Ok(None)
     }

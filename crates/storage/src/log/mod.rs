@@ -183,16 +183,6 @@ impl Log {
         self.write_snapshot(base)
     }
 
-    /// Rolls when segment.ms has passed since the first batch of the active segment. Returns whether it rolled.
-    pub fn roll_if_due(&mut self, now: Now) -> Result<bool, LogError> {
-        let due = self.active().size > 0
-            && self.active().should_roll(self.disk.as_ref(), &self.config, 0, now.wall_ms, self.log_end_offset, now.wall_ms);
-        if due {
-            self.roll(now)?;
-        }
-        Ok(due)
-    }
-
     /// Producer state as of `offset`, synced with the next flush.
     fn write_snapshot(&mut self, offset: i64) -> Result<(), LogError> {
         let path = self.dir.join(file_name(offset, SNAPSHOT));

@@ -1,6 +1,7 @@
 //! The log on a disk in memory.
 
 use super::*;
+use crate::Recovered;
 use crate::error::{AppendError, ReadError};
 use crate::index::{Entry, OffsetEntry, TimeEntry};
 use base::disk::MemDisk;
@@ -187,9 +188,74 @@ fn rolls_by_time_between_records() {
     assert_eq!(log.segment_count(), 1);
     append(&mut log, 1, 1_001);
     assert_eq!(log.segment_count(), 2);
-    assert!(!log.roll_if_due(at(2_001)).unwrap());
-    assert!(log.roll_if_due(at(2_002)).unwrap());
-    assert!(!log.roll_if_due(at(9_999)).unwrap(), "an empty segment does not roll");
+}
+
+#[test]
+fn the_time_of_what_a_consumer_has_not_read() {
+    let disk = disk();
+    let mut log = open(&disk, small());
+    assert_eq!(log.timestamp_at(0).unwrap(), None);
+    for ms in 0..40 {
+        append(&mut log, 5, ms * 1000);
+    }
+    assert!(log.segment_count() > 3);
+    for offset in 0..200 {
+        // Of a record inside a batch, the time of the batch's first.
+        assert_eq!(log.timestamp_at(offset).unwrap(), Some(T0 + offset / 5 * 1000), "{offset}");
+    }
+    assert_eq!(log.timestamp_at(200).unwrap(), None);
+    assert_eq!(log.timestamp_at(i64::MAX).unwrap(), None);
+    // What consumers cannot read yet is no backlog.
+    log.append_as_leader(plain(5, T0 + 50_000), 0, Origin::Client, at(50_000)).unwrap();
+    assert_eq!(log.timestamp_at(200).unwrap(), None);
+    // Before the log start the first record that is left counts.
+    log.set_high_watermark(log.log_end_offset());
+    log.delete_records_before(103, at(60_000)).unwrap();
+    assert_eq!(log.timestamp_at(7).unwrap(), Some(T0 + 20_000));
+    assert_eq!(log.timestamp_at(-1).unwrap(), Some(T0 + 20_000));
+}
+
+#[test]
+fn markers_of_transactions_are_no_backlog() {
+    let disk = disk();
+    let mut log = open(&disk, LogConfig::default());
+    let transactional =
+        |seq| BatchFields { producer_id: 9, producer_epoch: 0, base_sequence: seq, transactional: true, ..Default::default() };
+    let append = |log: &mut Log, bytes, origin| {
+        log.append_as_leader(bytes, 0, origin, at(0)).unwrap();
+        log.set_high_watermark(log.log_end_offset());
+    };
+    append(&mut log, batch(2, T0 + 10, transactional(0)), Origin::Client);
+    append(&mut log, EndTxnMarker { commit: true, coordinator_epoch: 0 }.batch(T0 + 20, 9, 0, 0).unwrap(), Origin::Coordinator);
+    assert_eq!(log.timestamp_at(1).unwrap(), Some(T0 + 10));
+    assert_eq!(log.timestamp_at(2).unwrap(), None, "only a marker is left");
+    append(&mut log, batch(1, T0 + 30, transactional(2)), Origin::Client);
+    assert_eq!(log.timestamp_at(2).unwrap(), Some(T0 + 30));
+}
+
+#[test]
+fn recovery_tells_how_far_it_has_come() {
+    let disk = disk();
+    let mut log = open(&disk, small());
+    for ms in 0..40 {
+        append(&mut log, 5, ms * 1000);
+    }
+    let (segments, size) = (log.segment_count() as u64, log.size());
+    let half = log.segments[log.segment_count() / 2].base_offset;
+    let rest: u64 = log.segments.iter().filter(|s| s.base_offset >= half).map(|s| s.size).sum();
+    drop(log);
+    for (recovery_point, segments, bytes) in [(0, segments, size), (half, segments - segments / 2, rest)] {
+        let how = LogOpen { recovery_point, ..LogOpen::default() };
+        let progress = how.progress.clone();
+        assert_eq!(progress.get().fraction(), 0.0);
+        open_with(&disk, small(), how);
+        assert_eq!(progress.get(), Recovered { segments: (segments, segments), bytes: (bytes, bytes) });
+        assert_eq!(progress.get().fraction(), 1.0);
+    }
+    let how = clean();
+    let progress = how.progress.clone();
+    open_with(&disk, small(), how);
+    assert_eq!(progress.get(), Recovered::default());
 }
 
 #[test]
