@@ -6,6 +6,7 @@ pub mod clients;
 pub mod compare;
 pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod repo;
 pub mod tools;

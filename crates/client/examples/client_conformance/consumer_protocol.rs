@@ -61,6 +61,12 @@ async fn sharing(bench: &Bench, assignor: Option<&str>) -> Outcome {
     Ok(())
 }
 
+/// What a listener was told, without assignments that add nothing: the coordinator may need a moment for a new topic.
+fn news(mut lines: Vec<String>) -> Vec<String> {
+    lines.retain(|line| line != "+0");
+    lines
+}
+
 async fn listener(bench: &Bench) -> Outcome {
     let topic = bench.topic("new-listener", 4).await?;
     let group = bench.name("new-listener");
@@ -69,7 +75,7 @@ async fn listener(bench: &Bench) -> Outcome {
     members[0].set_rebalance_listener(Box::new(log.clone()));
     members[0].subscribe([&topic]).map_err(text)?;
     settle(&mut members, shared_evenly(4)).await?;
-    let seen = log.take();
+    let seen = news(log.take());
     ensure(seen == ["+4"], || format!("{seen:?} on joining"))?;
     let before = members[0].assignment();
     let mut second = member(bench, &group, &[])?;
@@ -79,10 +85,10 @@ async fn listener(bench: &Bench) -> Outcome {
     let kept = members[0].assignment();
     ensure(kept.iter().all(|partition| before.contains(partition)), || format!("{kept:?} of {before:?}"))?;
     let seen = log.take();
-    ensure(seen == ["-2", "+0"], || format!("{seen:?} when another joined"))?;
+    ensure(news(seen.clone()) == ["-2"], || format!("{seen:?} when another joined"))?;
     close(members.pop().ok_or("no member")?).await?;
     settle(&mut members, shared_evenly(4)).await?;
-    let seen = log.take();
+    let seen = news(log.take());
     ensure(seen == ["+2"], || format!("{seen:?} when it left"))?;
     close(members.remove(0)).await?;
     let seen = log.take();
@@ -221,7 +227,7 @@ async fn poll_interval(bench: &Bench) -> Outcome {
     let error = slow.commit().await.err();
     ensure(error.is_some(), || "a commit outside the group succeeded".to_owned())?;
     let mut members = vec![slow];
-    let again = settle(&mut members, |assignments| assignments[0].len() == 2 && log.peek() == ["+2", "lost 2", "+2"]).await?;
+    let again = settle(&mut members, |assignments| assignments[0].len() == 2 && news(log.peek()) == ["+2", "lost 2", "+2"]).await?;
     read(&mut members[0], 10 - again.min(10)).await?;
     Ok(())
 }

@@ -44,11 +44,9 @@ impl GroupProtocol {
         let text = config.text("group.protocol", "classic");
         let (protocol, name, others) = match text.to_ascii_uppercase().as_str() {
             "CLASSIC" => (GroupProtocol::Classic, "CLASSIC", &["group.remote.assignor"][..]),
-            "CONSUMER" => (
-                GroupProtocol::Consumer,
-                "CONSUMER",
-                &["partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"][..],
-            ),
+            "CONSUMER" => {
+                (GroupProtocol::Consumer, "CONSUMER", &["partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"][..])
+            }
             _ => return Err(invalid("group.protocol", &text, "String must be one of (case insensitive): CONSUMER, CLASSIC")),
         };
         let misplaced: Vec<&str> = others.iter().copied().filter(|name| config.optional(name).is_some()).collect();

@@ -108,15 +108,7 @@ pub struct Membership {
 
 impl Membership {
     pub fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            epoch: 0,
-            state: State::Unsubscribed,
-            target: None,
-            current: None,
-            heard: Heard::default(),
-            names: HashMap::new(),
-        }
+        Self { identity, epoch: 0, state: State::Unsubscribed, target: None, current: None, heard: Heard::default(), names: HashMap::new() }
     }
 
     pub fn state(&self) -> State {
@@ -336,8 +328,7 @@ mod tests {
     const U: Uuid = Uuid::from_u128(2);
 
     fn member() -> Membership {
-        let identity =
-            Identity { group_id: "g".into(), member_id: "m".into(), rebalance_timeout_ms: 300_000, ..Default::default() };
+        let identity = Identity { group_id: "g".into(), member_id: "m".into(), rebalance_timeout_ms: 300_000, ..Default::default() };
         Membership::new(identity)
     }
 

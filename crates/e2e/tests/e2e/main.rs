@@ -1,11 +1,16 @@
 //! Everything that is tested against real programs: one binary, one module a subject. `cargo xtask test` installs what it needs.
 
+mod admin_methods;
+mod api_table;
+mod client_chaos;
 mod disk;
 mod durability;
 mod golden;
 mod main_job;
 mod malformed;
 mod requests;
+mod requests_admin;
+mod requests_groups;
 mod sweeps;
 mod tools;
 mod versions;
