@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use wire::ErrorCode;
+use wire::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumerGroup;
 use wire::messages::delete_groups_response::DeletableGroupResult;
 use wire::messages::describe_groups_response::DescribedGroup;
 use wire::messages::leave_group_response::MemberResponse;
@@ -12,7 +13,7 @@ use wire::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use wire::messages::offset_fetch_response::{OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics};
 use wire::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use wire::messages::{
-    HeartbeatResponse, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsResponse, OffsetCommitRequest,
+    ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsResponse, OffsetCommitRequest,
     OffsetCommitResponse, OffsetDeleteResponse, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
@@ -48,6 +49,16 @@ pub fn heartbeat(error: ErrorCode) -> HeartbeatResponse {
         error => error,
     };
     HeartbeatResponse { error_code: error.code(), ..Default::default() }
+}
+
+pub fn consumer_group_heartbeat(error: ErrorCode) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse { error_code: coordinator_error(error).code(), ..Default::default() }
+}
+
+pub fn consumer_group_describe<'a>(group_ids: impl IntoIterator<Item = &'a str>, error: ErrorCode) -> Vec<DescribedConsumerGroup> {
+    let error_code = coordinator_error(error).code();
+    let described = |id: &str| DescribedConsumerGroup { group_id: id.to_owned(), error_code, ..Default::default() };
+    group_ids.into_iter().map(described).collect()
 }
 
 pub fn leave_group(error: ErrorCode) -> LeaveGroupResponse {
@@ -161,6 +172,10 @@ pub(crate) fn failed(reply: Reply, error: ErrorCode, api_version: i16) -> Reply 
         Reply::SyncGroup(_) => Reply::SyncGroup(sync_group(error)),
         Reply::Heartbeat(_) => Reply::Heartbeat(heartbeat(error)),
         Reply::LeaveGroup(_) => Reply::LeaveGroup(leave_group(error)),
+        Reply::ConsumerGroupHeartbeat(_) => Reply::ConsumerGroupHeartbeat(consumer_group_heartbeat(error)),
+        Reply::ConsumerGroupDescribe(groups) => {
+            Reply::ConsumerGroupDescribe(consumer_group_describe(groups.iter().map(|g| g.group_id.as_str()), error))
+        }
         Reply::OffsetDelete(_) => Reply::OffsetDelete(offset_delete(error)),
         Reply::ListGroups(_) => Reply::ListGroups(list_groups(error)),
         Reply::OffsetCommit(mut response) => {

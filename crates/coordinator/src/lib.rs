@@ -1,14 +1,14 @@
 //! Owns: the group coordinator as a pure state machine. One `Shard` is one partition of `__consumer_offsets`: classic groups, committed
 //! offsets, and every other kind of group that Kafka stores there.
-//! Used by: the broker, which drives it (see `output`). Never does: clock reads, I/O, threads, locks, metadata look-ups.
+//! Used by: the broker, which drives it (see `output`). Never does: clock reads, I/O, threads, locks; what it knows of the cluster is handed in.
 //! Kafka: GroupCoordinatorService, GroupCoordinatorShard, GroupMetadataManager, OffsetMetadataManager.
 //!
-//! The map: `shard` takes the requests; `group/classic` and `offsets` decide; `records` is the format on disk; `timers` are data;
+//! The map: `shard` takes the requests; `group/classic`, `group/consumer` and `offsets` decide; `records` is the format on disk; `timers` are data;
 //! `errors` and `assemble` help the broker to answer what no shard can, and what several shards answer together.
 
 pub mod assemble;
-#[allow(dead_code)]
 mod assignor;
+mod cluster;
 pub mod config;
 pub mod errors;
 #[cfg(test)]
@@ -18,12 +18,13 @@ pub mod metadata_hash;
 mod offsets;
 pub mod output;
 mod records;
+mod regex;
 mod shard;
 #[cfg(test)]
 mod testing;
 mod timers;
 
-pub use config::GroupConfig;
+pub use config::{Bounded, GroupConfig, MigrationPolicy};
 pub use output::{Append, CoordinatorRecord, Output, Producer, Reply, RequestContext, ShardLog, Token, drive};
 pub use records::ReplayError;
 pub use shard::Shard;

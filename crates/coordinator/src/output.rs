@@ -10,11 +10,12 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use wire::ErrorCode;
+use wire::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumerGroup;
 use wire::messages::delete_groups_response::DeletableGroupResult;
 use wire::messages::describe_groups_response::DescribedGroup;
 use wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use wire::messages::{
-    HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommitResponse, OffsetDeleteResponse,
+    ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommitResponse, OffsetDeleteResponse,
     SyncGroupResponse, TxnOffsetCommitResponse,
 };
 
@@ -38,6 +39,9 @@ pub enum Reply {
     SyncGroup(SyncGroupResponse),
     Heartbeat(HeartbeatResponse),
     LeaveGroup(LeaveGroupResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    /// The answers for the groups of a ConsumerGroupDescribe that live in this shard.
+    ConsumerGroupDescribe(Vec<DescribedConsumerGroup>),
     OffsetCommit(OffsetCommitResponse),
     TxnOffsetCommit(TxnOffsetCommitResponse),
     OffsetDelete(OffsetDeleteResponse),
@@ -100,6 +104,20 @@ pub(crate) enum Completion {
     },
     /// A static member came back under a new member id while the group was stable.
     StaticMemberReplaced(Box<StaticMemberReplaced>),
+    /// A step of a group of the consumer protocol.
+    Consumer(Box<ConsumerStep>),
+}
+
+/// What comes with the records of a consumer group.
+#[derive(Debug)]
+pub(crate) struct ConsumerStep {
+    pub(crate) group_id: String,
+    /// Take effect when the records are in the log, or when they are not: then nobody of these names is found.
+    pub(crate) timers: Vec<crate::group::consumer::step::TimerChange>,
+    pub(crate) refreshed: Option<crate::group::consumer::Refreshed>,
+    /// The group becomes a classic one.
+    pub(crate) downgrade: Option<crate::group::consumer::Downgrade>,
+    pub(crate) deferred: Deferred,
 }
 
 /// Replies that wait for a write; all belong to requests of one API version.
@@ -113,7 +131,7 @@ pub(crate) struct Deferred {
 pub(crate) struct GroupCreated {
     pub(crate) group_id: String,
     /// The empty group of another type that the new one took the place of.
-    pub(crate) replaced: Option<crate::group::modern::ModernGroup>,
+    pub(crate) replaced: Option<crate::group::Group>,
 }
 
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use wire::messages::{
 use wire::{DecodeError, EncodeError, Message, Reader, Writer};
 
 use crate::group::classic::ClassicGroup;
+use crate::group::consumer::ConsumerRecord;
 use crate::group::modern::{Kind, ModernRecord, ModernValue};
 use crate::offsets::OffsetAndMetadata;
 use crate::output::CoordinatorRecord;
@@ -53,6 +54,10 @@ pub(crate) enum StoredRecord {
         group_id: String,
         value: Option<GroupMetadataValue>,
     },
+    Consumer {
+        group_id: String,
+        record: ConsumerRecord,
+    },
     Modern(ModernRecord),
     /// A type that this version does not know, such as the left-over of a newer broker.
     Unknown {
@@ -78,6 +83,17 @@ pub(crate) fn decode(offset: i64, key: &Bytes, value: Option<&Bytes>) -> Result<
                 None => None,
             };
             StoredRecord::Modern(ModernRecord { kind: Kind::$kind, record_type, group_id: decoded.group_id, name, key: key.clone(), value })
+        }};
+    }
+
+    // A record of a consumer group.
+    macro_rules! consumer {
+        ($key:ty, $value:ty, $make:expr) => {{
+            let decoded = <$key>::decode(&mut reader, 0).map_err(in_key)?;
+            let value = value.map(versioned::<$value>).transpose().map_err(in_value)?;
+            let make: fn(&$key, Option<$value>) -> ConsumerRecord = $make;
+            let record = make(&decoded, value);
+            StoredRecord::Consumer { group_id: decoded.group_id, record }
         }};
     }
 
@@ -107,33 +123,25 @@ pub(crate) fn decode(offset: i64, key: &Bytes, value: Option<&Bytes>) -> Result<
             let value = value.map(versioned::<GroupMetadataValue>).transpose().map_err(in_value)?;
             StoredRecord::ClassicGroup { group_id: key.group, value }
         }
-        3 => modern!(Consumer, ConsumerGroupMetadataKey, ConsumerGroupMetadataValue, |_| None, |v| ModernValue::Group {
-            epoch: v.epoch,
-            topology_epoch: None
+        3 => consumer!(ConsumerGroupMetadataKey, ConsumerGroupMetadataValue, |_, value| ConsumerRecord::Group(value)),
+        4 => consumer!(ConsumerGroupPartitionMetadataKey, ConsumerGroupPartitionMetadataValue, |_, value| {
+            ConsumerRecord::PartitionMetadata { present: value.is_some() }
         }),
-        4 => modern!(Consumer, ConsumerGroupPartitionMetadataKey, ConsumerGroupPartitionMetadataValue, |_| None, |_| ModernValue::Other),
-        5 => modern!(Consumer, ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue, |k| Some(k.member_id.clone()), |v| {
-            ModernValue::Member { topics: v.subscribed_topic_names, classic: v.classic_member_metadata.is_some() }
+        5 => consumer!(ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue, |key, value| ConsumerRecord::Member {
+            id: key.member_id.clone(),
+            value: value.map(Box::new)
         }),
-        6 => modern!(Consumer, ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue, |_| None, |v| {
-            ModernValue::Target { epoch: v.assignment_epoch }
+        6 => consumer!(ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue, |_, value| {
+            ConsumerRecord::TargetMetadata(value)
         }),
-        7 => modern!(
-            Consumer,
-            ConsumerGroupTargetAssignmentMemberKey,
-            ConsumerGroupTargetAssignmentMemberValue,
-            |k| Some(k.member_id.clone()),
-            |_| ModernValue::Other
-        ),
-        8 => modern!(
-            Consumer,
-            ConsumerGroupCurrentMemberAssignmentKey,
-            ConsumerGroupCurrentMemberAssignmentValue,
-            |k| Some(k.member_id.clone()),
-            |v| ModernValue::Current { epoch: v.member_epoch, state: v.state }
-        ),
+        7 => consumer!(ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue, |key, value| {
+            ConsumerRecord::TargetMember { id: key.member_id.clone(), value }
+        }),
+        8 => consumer!(ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue, |key, value| {
+            ConsumerRecord::Current { id: key.member_id.clone(), value }
+        }),
         10 => modern!(Share, ShareGroupMemberMetadataKey, ShareGroupMemberMetadataValue, |k| Some(k.member_id.clone()), |v| {
-            ModernValue::Member { topics: v.subscribed_topic_names, classic: false }
+            ModernValue::Member { topics: v.subscribed_topic_names }
         }),
         11 => modern!(Share, ShareGroupMetadataKey, ShareGroupMetadataValue, |_| None, |v| ModernValue::Group {
             epoch: v.epoch,
@@ -157,19 +165,15 @@ pub(crate) fn decode(offset: i64, key: &Bytes, value: Option<&Bytes>) -> Result<
             |v| ModernValue::Current { epoch: v.member_epoch, state: v.state }
         ),
         15 => modern!(Share, ShareGroupStatePartitionMetadataKey, ShareGroupStatePartitionMetadataValue, |_| None, |_| ModernValue::Other),
-        16 => modern!(
-            Consumer,
-            ConsumerGroupRegularExpressionKey,
-            ConsumerGroupRegularExpressionValue,
-            |k| Some(k.regular_expression.clone()),
-            |v| ModernValue::Regex { topics: v.topics }
-        ),
+        16 => consumer!(ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue, |key, value| {
+            ConsumerRecord::Regex { regex: key.regular_expression.clone(), value }
+        }),
         17 => modern!(Streams, StreamsGroupMetadataKey, StreamsGroupMetadataValue, |_| None, |v| ModernValue::Group {
             epoch: v.epoch,
             topology_epoch: Some(v.validated_topology_epoch)
         }),
         19 => modern!(Streams, StreamsGroupMemberMetadataKey, StreamsGroupMemberMetadataValue, |k| Some(k.member_id.clone()), |_| {
-            ModernValue::Member { topics: Vec::new(), classic: false }
+            ModernValue::Member { topics: Vec::new() }
         }),
         20 => modern!(Streams, StreamsGroupTargetAssignmentMetadataKey, StreamsGroupTargetAssignmentMetadataValue, |_| None, |v| {
             ModernValue::Target { epoch: v.assignment_epoch }
@@ -232,7 +236,6 @@ pub(crate) fn next_group_epoch(kind: Kind, stored: &Bytes, without_members: bool
         }};
     }
     match kind {
-        Kind::Consumer => next!(ConsumerGroupMetadataValue),
         Kind::Share => next!(ShareGroupMetadataValue),
         Kind::Streams => next!(StreamsGroupMetadataValue),
     }

@@ -18,6 +18,14 @@ pub(crate) enum Timer {
     Join { group: Arc<str> },
     /// The time by which every member of a classic group must have sent SyncGroup.
     Sync { group: Arc<str> },
+    /// A member of a consumer group must give up its partitions by then.
+    Rebalance { group: Arc<str>, member: Arc<str> },
+    /// A classic member of a consumer group must join again by then.
+    MemberJoin { group: Arc<str>, member: Arc<str> },
+    /// A classic member of a consumer group must ask for its assignment by then.
+    MemberSync { group: Arc<str>, member: Arc<str> },
+    /// The regular expressions of a consumer group are to be resolved.
+    Regexes { group: Arc<str> },
     /// The periodic search for expired offsets.
     Expiration,
 }
@@ -29,6 +37,11 @@ pub(crate) enum Due {
     CompleteJoin,
     InitialRebalance { delay_ms: i32, remaining_ms: i32 },
     Sync { generation_id: i32 },
+    /// Only counts while the member is in this epoch.
+    Rebalance { epoch: i32 },
+    MemberJoin,
+    MemberSync,
+    Regexes,
     Expiration,
 }
 
@@ -61,6 +74,13 @@ impl Timers {
             self.entries.insert(timer.clone(), Entry { deadline, queued_at: deadline, due });
         }
         self.queue.push(Reverse((deadline, timer)));
+    }
+
+    /// Leaves a timer of the same name as it is.
+    pub(crate) fn schedule_if_absent(&mut self, timer: Timer, now: Instant, delay_ms: i64, due: Due) {
+        if !self.entries.contains_key(&timer) {
+            self.schedule(timer, now, delay_ms, due);
+        }
     }
 
     pub(crate) fn cancel(&mut self, timer: &Timer) {

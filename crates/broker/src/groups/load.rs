@@ -46,8 +46,10 @@ impl Groups {
         }
         cell.state = match loaded {
             Ok((mut shard, end)) => {
+                // Only now: whoever changes the image later finds the shard active and tells it.
+                shard.metadata_changed(&broker.image(), None);
                 let output = shard.on_loaded(now, end, partition.high_watermark());
-                let mut active = Active { shard, partition, waiting: HashMap::new() };
+                let mut active = Active { shard, partition, waiting: HashMap::new(), counts: self.counts.clone(), by_timer: false };
                 active.carry_out(now, output);
                 self.ring_if_earlier(active.shard.next_deadline());
                 State::Active(Box::new(active))

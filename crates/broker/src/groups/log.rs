@@ -1,5 +1,6 @@
 //! A shard's log: its partition of `__consumer_offsets`, written like any other.
 
+use super::view::GroupCounts;
 use base::Now;
 use coordinator::{CoordinatorRecord, Producer, ShardLog};
 use record::{BatchBuilder, BatchFields};
@@ -11,6 +12,9 @@ use wire::ErrorCode;
 pub(super) struct PartitionLog<'a> {
     pub partition: &'a Arc<Partition>,
     pub now: Now,
+    pub counts: &'a GroupCounts,
+    /// What is written, is written because something expired.
+    pub by_timer: bool,
 }
 
 impl ShardLog for PartitionLog<'_> {
@@ -29,7 +33,10 @@ impl ShardLog for PartitionLog<'_> {
         }
         let bytes = batch.build().map_err(|_| ErrorCode::UnknownServerError)?;
         match self.partition.append(bytes, Acks::All, AppendOrigin::Coordinator, self.now) {
-            Ok(done) => Ok(done.info.first_offset),
+            Ok(done) => {
+                self.counts.add(records, self.by_timer);
+                Ok(done.info.first_offset)
+            }
             Err(error) => {
                 tracing::warn!(partition = %self.partition.topic_partition, error = %error.code, "group records cannot be appended");
                 Err(error.code)

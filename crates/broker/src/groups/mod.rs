@@ -4,13 +4,15 @@
 
 mod load;
 mod log;
+mod view;
 
 use crate::Broker;
 use crate::auto_create::OFFSETS_TOPIC;
 use base::{Instant, Now, Slot, Uuid};
 use config::BrokerConfig;
-use coordinator::{GroupConfig, Output, Reply, Shard, Token, drive};
+use coordinator::{Bounded, GroupConfig, MigrationPolicy, Output, Reply, Shard, Token, drive};
 use log::PartitionLog;
+pub use view::{CommittedOffsets, CoordinatorStates, GroupCounts};
 use metadata::{Delta, Image};
 use parking_lot::{Mutex, RwLock};
 use replica::Partition;
@@ -30,6 +32,7 @@ pub(crate) struct Groups {
     rng: Mutex<fastrand::Rng>,
     next_token: AtomicU64,
     alarm: Mutex<Alarm>,
+    counts: Arc<GroupCounts>,
 }
 
 /// When housekeeping comes next, and how to make it come earlier.
@@ -56,12 +59,15 @@ struct Active {
     shard: Shard,
     partition: Arc<Partition>,
     waiting: HashMap<Token, ReplySlot>,
+    counts: Arc<GroupCounts>,
+    /// A timer is what is being carried out.
+    by_timer: bool,
 }
 
 impl Active {
     /// Carries out a step of the shard and hands out the replies that are ready.
     fn carry_out(&mut self, now: Now, output: Output) {
-        let mut log = PartitionLog { partition: &self.partition, now };
+        let mut log = PartitionLog { partition: &self.partition, now, counts: &self.counts, by_timer: self.by_timer };
         let replies = drive(&mut self.shard, now, output, &mut log);
         for (token, reply) in replies {
             if let Some(slot) = self.waiting.remove(&token) {
@@ -80,6 +86,7 @@ impl Groups {
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             next_token: AtomicU64::new(0),
             alarm: Mutex::new(Alarm { at: Instant::FAR_FUTURE, waker: Waker::noop().clone() }),
+            counts: Arc::default(),
         }
     }
 
@@ -149,7 +156,7 @@ impl Groups {
     }
 
     /// Follows leadership of the topic's partitions: what is new is queued to be loaded, what is lost is told to its waiters.
-    pub fn apply(&self, broker: &Broker, delta: &Delta, image: &Image, now: Now) {
+    pub fn apply(&self, broker: &Broker, delta: &Delta, image: &Arc<Image>, now: Now) {
         if let Some(topic) = image.topics.get(OFFSETS_TOPIC) {
             self.partitions.store(topic.partitions.len() as i32, Ordering::Release);
             for (index, registration) in changed(delta, topic) {
@@ -163,9 +170,19 @@ impl Groups {
             self.partitions.store(0, Ordering::Release);
             self.partitions().into_iter().for_each(|index| self.resign(index, now));
         }
+        self.tell_metadata(image, delta);
         let deleted: Vec<(Uuid, String)> = delta.deleted_topics.values().map(|t| (t.id, t.name.to_string())).collect();
         if !deleted.is_empty() {
             self.forget_topics(&deleted, now);
+        }
+    }
+
+    /// A shard that is still to be loaded takes the image that is current when it is.
+    fn tell_metadata(&self, image: &Arc<Image>, delta: &Delta) {
+        for cell in self.cells() {
+            if let State::Active(active) = &mut cell.lock().state {
+                active.shard.metadata_changed(image, Some(delta));
+            }
         }
     }
 
@@ -207,7 +224,9 @@ impl Groups {
             let State::Active(active) = &mut cell.state else { continue };
             if active.shard.next_deadline() <= now.mono {
                 let output = active.shard.tick(now);
+                active.by_timer = true;
                 active.carry_out(now, output);
+                active.by_timer = false;
             }
             next = next.min(active.shard.next_deadline());
         }
@@ -218,6 +237,10 @@ impl Groups {
 
     fn next_rng(&self) -> fastrand::Rng {
         self.rng.lock().fork()
+    }
+
+    pub fn counts(&self) -> &GroupCounts {
+        &self.counts
     }
 
     /// Groups by type and state over all shards, for metrics.
@@ -250,6 +273,26 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         offsets_retention_minutes: config.offsets_retention_minutes,
         offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
         offsets_commit_timeout_ms: config.offsets_commit_timeout_ms,
+        consumer_session_timeout_ms: Bounded {
+            value: config.group_consumer_session_timeout_ms,
+            min: config.group_consumer_min_session_timeout_ms,
+            max: config.group_consumer_max_session_timeout_ms,
+        },
+        consumer_heartbeat_interval_ms: Bounded {
+            value: config.group_consumer_heartbeat_interval_ms,
+            min: config.group_consumer_min_heartbeat_interval_ms,
+            max: config.group_consumer_max_heartbeat_interval_ms,
+        },
+        consumer_assignment_interval_ms: Bounded {
+            value: config.group_consumer_assignment_interval_ms,
+            min: config.group_consumer_min_assignment_interval_ms,
+            max: config.group_consumer_max_assignment_interval_ms,
+        },
+        consumer_max_size: config.group_consumer_max_size,
+        consumer_assignors: config.group_consumer_assignors.clone(),
+        consumer_migration_policy: MigrationPolicy::from_name(&config.group_consumer_migration_policy)
+            .unwrap_or(MigrationPolicy::Bidirectional),
+        consumer_regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms,
         ..GroupConfig::default()
     }
 }

@@ -17,7 +17,7 @@ use wire::messages::{
 };
 
 /// Bits of the operations on a group (KIP-430): read, delete, describe and both kinds of configs.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(super) fn request_context(c: &Context) -> RequestContext {
     RequestContext { api_version: c.version(), client_id: c.client_id.clone(), client_address: c.session.address() }
@@ -57,11 +57,16 @@ fn encode(to: ReplyTo, reply: Reply) -> Option<Response> {
         Reply::SyncGroup(response) => to.encode(&response),
         Reply::Heartbeat(response) => to.encode(&response),
         Reply::LeaveGroup(response) => to.encode(&response),
+        Reply::ConsumerGroupHeartbeat(response) => to.encode(&response),
         Reply::OffsetCommit(response) => to.encode(&response),
         Reply::OffsetDelete(response) => to.encode(&response),
         Reply::TxnOffsetCommit(response) => to.encode(&response),
         // Parts of an answer; `Gather` puts them together.
-        Reply::OffsetFetch(_) | Reply::DescribeGroups(_) | Reply::DeleteGroups(_) | Reply::ListGroups(_) => None,
+        Reply::OffsetFetch(_)
+        | Reply::DescribeGroups(_)
+        | Reply::ConsumerGroupDescribe(_)
+        | Reply::DeleteGroups(_)
+        | Reply::ListGroups(_) => None,
     }
 }
 
@@ -163,7 +168,7 @@ pub(super) fn list(c: &mut Context, request: ListGroupsRequest) -> Handled {
 }
 
 /// Group ids by the shard that coordinates them; each id once.
-fn by_shard(c: &Context, ids: Vec<String>) -> BTreeMap<Option<i32>, Vec<String>> {
+pub(super) fn by_shard(c: &Context, ids: Vec<String>) -> BTreeMap<Option<i32>, Vec<String>> {
     let mut out: BTreeMap<Option<i32>, Vec<String>> = BTreeMap::new();
     for id in ids {
         let of_shard = out.entry(c.broker.groups.partition_of(&id)).or_default();

@@ -2,6 +2,7 @@
 
 mod api_versions;
 pub(crate) mod configs;
+mod consumer_group;
 mod controller_requests;
 mod create_partitions;
 mod create_topics;
@@ -68,6 +69,8 @@ fn route(key: ApiKey, c: Context, r: Reader) -> Handled {
         ApiKey::Heartbeat => run(c, r, group::heartbeat),
         ApiKey::LeaveGroup => run(c, r, group::leave),
         ApiKey::SyncGroup => run(c, r, group::sync),
+        ApiKey::ConsumerGroupHeartbeat => run(c, r, consumer_group::heartbeat),
+        ApiKey::ConsumerGroupDescribe => run(c, r, consumer_group::describe),
         ApiKey::DescribeGroups => run(c, r, group::describe),
         ApiKey::ListGroups => run(c, r, group::list),
         ApiKey::DeleteGroups => run(c, r, group::delete),

@@ -1,14 +1,16 @@
 //! The groups of a shard, by protocol.
 //!
-//! `classic` is complete. `modern` holds the groups of the consumer, share and streams protocols as their records; each of those
-//! protocols gets a module of its own beside `classic` when it is served.
+//! `classic` and `consumer` are complete. `modern` holds the groups of the share and streams protocols as their records; each of those
+//! protocols gets a module of its own when it is served.
 
 pub(crate) mod classic;
+pub(crate) mod consumer;
 pub(crate) mod modern;
 
 use wire::messages::list_groups_response::ListedGroup;
 
 use classic::ClassicGroup;
+use consumer::ConsumerGroup;
 use modern::ModernGroup;
 
 // Nearly all groups are classic.
@@ -16,6 +18,7 @@ use modern::ModernGroup;
 #[derive(Debug)]
 pub(crate) enum Group {
     Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
     Modern(ModernGroup),
 }
 
@@ -23,6 +26,7 @@ impl Group {
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Group::Classic(group) => group.is_empty(),
+            Group::Consumer(group) => group.is_empty(),
             Group::Modern(group) => group.is_empty(),
         }
     }
@@ -30,6 +34,7 @@ impl Group {
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             Group::Classic(group) => group.is_subscribed_to(topic),
+            Group::Consumer(group) => group.is_subscribed_to(topic),
             Group::Modern(group) => group.is_subscribed_to(topic),
         }
     }
@@ -37,6 +42,7 @@ impl Group {
     pub(crate) fn listed(&self, group_id: &str) -> ListedGroup {
         match self {
             Group::Classic(group) => group.listed(),
+            Group::Consumer(group) => group.listed(),
             Group::Modern(group) => group.listed(group_id),
         }
     }

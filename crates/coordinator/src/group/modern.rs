@@ -1,6 +1,6 @@
-//! Groups of the consumer (KIP-848), share (KIP-932) and streams (KIP-1071) protocols, kept as the records that were found in the log,
+//! Groups of the share (KIP-932) and streams (KIP-1071) protocols, kept as the records that were found in the log,
 //! so that nothing of them is lost before those protocols are served. Only what listing, deleting and committing offsets need is read
-//! out of them. Kafka: the states of ConsumerGroup, ShareGroup and StreamsGroup.
+//! out of them. Kafka: the states of ShareGroup and StreamsGroup.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use crate::records;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Consumer,
     Share,
     Streams,
 }
@@ -21,7 +20,6 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Kind::Consumer => "consumer",
             Kind::Share => "share",
             Kind::Streams => "streams",
         }
@@ -30,7 +28,6 @@ impl Kind {
     /// The record types of a group in the order of their tombstones: members lose what they hold before the group goes.
     fn tombstone_order(self) -> &'static [i16] {
         match self {
-            Kind::Consumer => &[8, 7, 6, 5, 16, 4, 3],
             Kind::Share => &[14, 13, 12, 10, 15, 11],
             Kind::Streams => &[22, 21, 20, 19, 17, 23],
         }
@@ -39,7 +36,6 @@ impl Kind {
     /// The record whose tombstone ends the group.
     fn group_record(self) -> i16 {
         match self {
-            Kind::Consumer => 3,
             Kind::Share => 11,
             Kind::Streams => 17,
         }
@@ -47,7 +43,6 @@ impl Kind {
 
     fn member_record(self) -> i16 {
         match self {
-            Kind::Consumer => 5,
             Kind::Share => 10,
             Kind::Streams => 19,
         }
@@ -55,7 +50,6 @@ impl Kind {
 
     fn current_record(self) -> i16 {
         match self {
-            Kind::Consumer => 8,
             Kind::Share => 14,
             Kind::Streams => 22,
         }
@@ -68,7 +62,7 @@ pub(crate) struct ModernRecord {
     pub(crate) kind: Kind,
     pub(crate) record_type: i16,
     pub(crate) group_id: String,
-    /// The member id, or the regular expression, that the key names besides the group.
+    /// The member id that the key names besides the group.
     pub(crate) name: Option<String>,
     pub(crate) key: Bytes,
     pub(crate) value: Option<(Bytes, ModernValue)>,
@@ -77,10 +71,9 @@ pub(crate) struct ModernRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ModernValue {
     Group { epoch: i32, topology_epoch: Option<i32> },
-    Member { topics: Vec<String>, classic: bool },
+    Member { topics: Vec<String> },
     Target { epoch: i32 },
     Current { epoch: i32, state: i8 },
-    Regex { topics: Vec<String> },
     Topology { epoch: i32, topics: Vec<String> },
     Other,
 }
@@ -92,7 +85,7 @@ struct Kept {
     summary: ModernValue,
 }
 
-/// `(record type, member id or regular expression)`.
+/// `(record type, member id)`.
 type Slot = (i16, Option<String>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +183,7 @@ impl ModernGroup {
 
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
         self.records.values().any(|kept| match &kept.summary {
-            ModernValue::Member { topics, .. } | ModernValue::Regex { topics } | ModernValue::Topology { topics, .. } => {
+            ModernValue::Member { topics } | ModernValue::Topology { topics, .. } => {
                 topics.iter().any(|t| t == topic)
             }
             _ => false,
@@ -208,10 +201,7 @@ impl ModernGroup {
         let mut fenced: Vec<CoordinatorRecord> = Vec::new();
         for record_type in self.kind.tombstone_order() {
             for ((_, name), kept) in self.of_type(*record_type) {
-                let of_member = name.as_deref() == Some(member_id);
-                // Without members, nobody uses what a regular expression stands for.
-                let unused = last && matches!(kept.summary, ModernValue::Regex { .. });
-                if of_member || unused {
+                if name.as_deref() == Some(member_id) {
                     fenced.push(CoordinatorRecord { key: kept.key.clone(), value: None });
                 }
             }
@@ -246,11 +236,13 @@ impl ModernGroup {
         if transactional && epoch == -1 && member_id.is_empty() && instance_id.is_none() {
             return Ok(());
         }
-        let classic = self.member_is_classic(member_id).ok_or(ErrorCode::UnknownMemberId)?;
-        if !transactional && !classic && api_version < 9 {
+        if !self.has_member(member_id) {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if !transactional && api_version < 9 {
             return Err(ErrorCode::UnsupportedVersion);
         }
-        self.validate_epoch(member_id, epoch, classic)
+        self.validate_epoch(member_id, epoch)
     }
 
     pub(crate) fn validate_offset_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
@@ -260,24 +252,14 @@ impl ModernGroup {
         let Some(member_id) = member_id else {
             return if epoch < 0 { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
         };
-        let classic = self.member_is_classic(member_id).ok_or(ErrorCode::UnknownMemberId)?;
-        self.validate_epoch(member_id, epoch, classic)
-    }
-
-    /// `None` when there is no such member.
-    fn member_is_classic(&self, member_id: &str) -> Option<bool> {
-        match self.records.get(&(self.kind.member_record(), Some(member_id.to_owned())))?.summary {
-            ModernValue::Member { classic, .. } => Some(classic),
-            _ => None,
+        if !self.has_member(member_id) {
+            return Err(ErrorCode::UnknownMemberId);
         }
+        self.validate_epoch(member_id, epoch)
     }
 
-    fn validate_epoch(&self, member_id: &str, epoch: i32, classic: bool) -> Result<(), ErrorCode> {
+    fn validate_epoch(&self, member_id: &str, epoch: i32) -> Result<(), ErrorCode> {
         let current = self.current(member_id).map_or(0, |(epoch, _)| epoch);
-        match (epoch == current, classic) {
-            (true, _) => Ok(()),
-            (false, true) => Err(ErrorCode::IllegalGeneration),
-            (false, false) => Err(ErrorCode::StaleMemberEpoch),
-        }
+        if epoch == current { Ok(()) } else { Err(ErrorCode::StaleMemberEpoch) }
     }
 }

@@ -4,9 +4,10 @@ use base::{Now, Uuid};
 use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use wire::messages::{OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
-use wire::{EncodeError, ErrorCode};
+use wire::ErrorCode;
 
 use super::OffsetAndMetadata;
+use crate::group::consumer::CommitCheck;
 use crate::output::CoordinatorRecord;
 use crate::records;
 
@@ -21,7 +22,8 @@ pub(crate) fn decide_commit(
     now: Now,
     request: &OffsetCommitRequest,
     metadata_max_bytes: i32,
-) -> Result<Committed<OffsetCommitResponse>, EncodeError> {
+    check: &CommitCheck,
+) -> Result<Committed<OffsetCommitResponse>, ErrorCode> {
     let expire_timestamp_ms = (request.retention_time_ms != -1).then(|| now.wall_ms.saturating_add(request.retention_time_ms));
     let mut records = Vec::new();
     let mut response = OffsetCommitResponse::default();
@@ -31,6 +33,7 @@ pub(crate) fn decide_commit(
             let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
             let error = check_metadata(metadata, metadata_max_bytes);
             if error == ErrorCode::None {
+                check.partition(topic.topic_id, partition.partition_index)?;
                 let offset = OffsetAndMetadata {
                     offset: partition.committed_offset,
                     leader_epoch: partition.committed_leader_epoch,
@@ -40,7 +43,7 @@ pub(crate) fn decide_commit(
                     record_offset: -1,
                     topic_id: topic.topic_id,
                 };
-                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset)?);
+                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset).map_err(unencodable)?);
             }
             partitions.push(OffsetCommitResponsePartition {
                 partition_index: partition.partition_index,
@@ -58,15 +61,22 @@ pub(crate) fn decide_txn_commit(
     now: Now,
     request: &TxnOffsetCommitRequest,
     metadata_max_bytes: i32,
-) -> Result<Committed<TxnOffsetCommitResponse>, EncodeError> {
+    check: &CommitCheck,
+    topic_id: impl Fn(&str) -> Option<Uuid>,
+) -> Result<Committed<TxnOffsetCommitResponse>, ErrorCode> {
     let mut records = Vec::new();
     let mut response = TxnOffsetCommitResponse::default();
     for topic in &request.topics {
+        let known_id = topic_id(&topic.name);
+        if known_id.is_none() && !check.is_nothing() {
+            return Err(ErrorCode::IllegalGeneration);
+        }
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
             let error = check_metadata(metadata, metadata_max_bytes);
             if error == ErrorCode::None {
+                check.partition(known_id.unwrap_or_default(), partition.partition_index)?;
                 let offset = OffsetAndMetadata {
                     offset: partition.committed_offset,
                     leader_epoch: partition.committed_leader_epoch,
@@ -76,7 +86,7 @@ pub(crate) fn decide_txn_commit(
                     record_offset: -1,
                     topic_id: Uuid::ZERO,
                 };
-                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset)?);
+                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset).map_err(unencodable)?);
             }
             partitions.push(TxnOffsetCommitResponsePartition {
                 partition_index: partition.partition_index,
@@ -87,6 +97,11 @@ pub(crate) fn decide_txn_commit(
         response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions, ..Default::default() });
     }
     Ok(Committed { records, response })
+}
+
+fn unencodable(error: wire::EncodeError) -> ErrorCode {
+    tracing::error!(%error, "an offset cannot be stored");
+    ErrorCode::UnknownServerError
 }
 
 /// Kafka measures the metadata in UTF-16 units, which are never more than the bytes.

@@ -30,7 +30,7 @@ pub(crate) fn expired_offsets(
         for (&partition, offset) in by_partition {
             let base_ms = match group {
                 Group::Classic(classic) => classic.expiration_base_ms(offset),
-                Group::Modern(_) => Some(offset.commit_timestamp_ms),
+                Group::Consumer(_) | Group::Modern(_) => Some(offset.commit_timestamp_ms),
             };
             let Some(base_ms) = base_ms else {
                 all_expired = false;

@@ -91,7 +91,7 @@ impl OffsetTable {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&str, &str, i32, &OffsetAndMetadata)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str, i32, &OffsetAndMetadata)> {
         self.0.iter().flat_map(|(group, topics)| {
             topics.iter().flat_map(move |(topic, partitions)| {
                 partitions.iter().map(move |(partition, offset)| (group.as_str(), topic.as_str(), *partition, offset))

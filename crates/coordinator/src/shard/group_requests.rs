@@ -39,8 +39,8 @@ impl Shard {
         if !matches!(self.groups.get(&request.group_id), Some(Group::Classic(_))) {
             // An empty group of a newer protocol gives way.
             let replaced = match self.groups.remove(&request.group_id) {
-                Some(Group::Modern(group)) => Some(group),
-                _ => None,
+                Some(Group::Classic(_)) | None => None,
+                replaced => replaced,
             };
             self.groups.insert(request.group_id.clone(), Group::Classic(ClassicGroup::new(&request.group_id, now)));
             creation = Some(GroupCreated { group_id: request.group_id.clone(), replaced });
@@ -67,6 +67,7 @@ impl Shard {
         }
         match self.groups.get(&request.group_id) {
             Some(Group::Classic(_)) => Ok(()),
+            Some(Group::Consumer(group)) if !group.is_empty() => Err(("", ErrorCode::InconsistentGroupProtocol)),
             Some(Group::Modern(group)) if !group.is_empty() || group.kind() == Kind::Share => {
                 Err(("", ErrorCode::InconsistentGroupProtocol))
             }
@@ -78,7 +79,7 @@ impl Shard {
 
     /// A new group is stored before its first rebalance, so that it is not lost with its offsets' owner.
     fn announce_group(&mut self, now: Now, creation: GroupCreated, out: &mut Output) {
-        let mut stored: Vec<CoordinatorRecord> = creation.replaced.as_ref().map(|group| group.tombstones()).unwrap_or_default();
+        let mut stored: Vec<CoordinatorRecord> = creation.replaced.as_ref().map(|group| group_tombstones(&creation.group_id, group)).unwrap_or_default();
         match records::empty_group_metadata(&creation.group_id, now.wall_ms) {
             Ok(record) => {
                 stored.push(record);
@@ -173,7 +174,7 @@ impl Shard {
     fn describe(&self, group_id: &str, api_version: i16) -> DescribedGroup {
         let why = match self.groups.get(group_id) {
             Some(Group::Classic(group)) => return group.describe(),
-            Some(Group::Modern(_)) => "is not a classic group.",
+            Some(Group::Consumer(_) | Group::Modern(_)) => "is not a classic group.",
             None => "not found.",
         };
         let dead = DescribedGroup { group_id: group_id.to_owned(), group_state: "Dead".to_owned(), ..Default::default() };

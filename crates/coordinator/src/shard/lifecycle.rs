@@ -10,9 +10,10 @@ use super::{Shard, classic_step};
 use crate::errors;
 use crate::group::Group;
 use crate::group::classic::{ClassicGroup, Step};
+use crate::group::consumer::{ConsumerGroup, ConsumerRecord};
 use crate::group::modern::{ModernGroup, ModernRecord};
 use crate::offsets;
-use crate::output::{Append, Completion, CoordinatorRecord, Effect, GroupCreated, Output, Producer};
+use crate::output::{Append, Completion, CoordinatorRecord, Deferred, Effect, GroupCreated, Output, Producer};
 use crate::records::{self, ReplayError, StoredRecord};
 use crate::timers::{Due, Timer};
 
@@ -41,6 +42,7 @@ impl Shard {
                     group.cancel_timers(&mut self.timers);
                 }
             }
+            StoredRecord::Consumer { group_id, record } => self.replay_consumer(group_id, record),
             StoredRecord::Modern(record) => self.replay_modern(record),
             StoredRecord::Unknown { record_type } => {
                 tracing::warn!(
@@ -51,6 +53,25 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    fn replay_consumer(&mut self, group_id: String, record: ConsumerRecord) {
+        match self.groups.get_mut(&group_id) {
+            Some(Group::Consumer(group)) => {
+                if !group.replay(record) {
+                    self.groups.remove(&group_id);
+                }
+                return;
+            }
+            // Tombstones of groups that are gone, or have become groups of another type, have done their work.
+            _ if record.is_tombstone() => return,
+            Some(Group::Classic(group)) if group.is_simple() => {}
+            None => {}
+            Some(_) => tracing::warn!(group = %group_id, "a group changes its type without having been deleted"),
+        }
+        let mut group = ConsumerGroup::new(&group_id);
+        group.replay(record);
+        self.groups.insert(group_id, Group::Consumer(group));
     }
 
     fn replay_modern(&mut self, record: ModernRecord) {
@@ -94,6 +115,10 @@ impl Shard {
                 Group::Classic(group) => {
                     group.on_loaded(&mut Step { now, config: &self.config, timers: &mut self.timers, out: &mut out });
                 }
+                Group::Consumer(group) => {
+                    let settings = self.config.consumer_settings(self.cluster.image(), id);
+                    group.on_loaded(now, settings, &mut self.timers);
+                }
                 Group::Modern(group) => {
                     for member in group.members() {
                         let timer = Timer::Session { group: id.as_str().into(), member: member.into() };
@@ -108,6 +133,7 @@ impl Shard {
 
     /// The append is in the log, its first record at `first_offset`. Follow up with `advance`.
     pub fn appended(&mut self, now: Now, append: Append, first_offset: i64) {
+        let mut append = append;
         if append.effect == Effect::Replay {
             let producer_id = append.producer.map_or(-1, |p| p.id);
             for (offset, record) in (first_offset..).zip(&append.records) {
@@ -115,6 +141,9 @@ impl Shard {
                     tracing::error!(%error, "a record that this shard wrote cannot be applied");
                 }
             }
+        }
+        if let Completion::Consumer(step) = &mut append.completion {
+            self.consumer_applied(now, step);
         }
         self.writes.wrote(first_offset.saturating_add(append.records.len() as i64));
         self.writes.wait(append.completion, self.write_deadline(now));
@@ -150,6 +179,7 @@ impl Shard {
         match completion {
             Completion::Nothing | Completion::GroupCreated(_) => {}
             Completion::Replies(deferred) => out.replies.extend(deferred.replies),
+            Completion::Consumer(step) => out.replies.extend(step.deferred.replies),
             Completion::AssignmentStored { group_id, generation_id, assignment } => {
                 if let Some((group, mut step)) = classic_step(self, &group_id, now, out) {
                     group.assignment_stored(generation_id, assignment, &mut step);
@@ -168,10 +198,8 @@ impl Shard {
         match completion {
             // An empty generation that is lost hurts nobody. A join that is parked in a new group stays so until its rebalance ends.
             Completion::Nothing | Completion::GroupCreated(_) => tracing::warn!(%error, "a group record could not be stored"),
-            Completion::Replies(deferred) => {
-                let failed = deferred.replies.into_iter().map(|(token, r)| (token, errors::failed(r, error, deferred.api_version)));
-                out.replies.extend(failed);
-            }
+            Completion::Replies(deferred) => fail_replies(deferred, error, out),
+            Completion::Consumer(step) => fail_replies(step.deferred, error, out),
             Completion::AssignmentStored { group_id, generation_id, .. } => {
                 if let Some((group, mut step)) = classic_step(self, &group_id, now, out) {
                     group.assignment_failed(generation_id, mapped, &mut step);
@@ -192,7 +220,7 @@ impl Shard {
             group.creation_failed(errors::coordinator_error(error), &mut step);
         }
         match created.replaced {
-            Some(group) => self.groups.insert(created.group_id, Group::Modern(group)),
+            Some(group) => self.groups.insert(created.group_id, group),
             None => self.groups.remove(&created.group_id),
         };
     }
@@ -217,8 +245,13 @@ impl Shard {
     fn fire(&mut self, now: Now, timer: Timer, due: Due, out: &mut Output) {
         let group_id = match &timer {
             Timer::Session { group, .. } | Timer::Join { group } | Timer::Sync { group } => group.clone(),
+            Timer::Rebalance { group, .. } | Timer::MemberJoin { group, .. } | Timer::MemberSync { group, .. } => group.clone(),
+            Timer::Regexes { group } => group.clone(),
             Timer::Expiration => return self.expire(now, out),
         };
+        if let Some(Group::Consumer(_)) = self.groups.get(&*group_id) {
+            return self.fire_consumer(now, &group_id, timer, due, out);
+        }
         if let (Some(Group::Modern(_)), Timer::Session { member, .. }) = (self.groups.get(&*group_id), &timer) {
             return self.fence_modern(now, &group_id, member, out);
         }
@@ -228,7 +261,7 @@ impl Shard {
             (_, Due::InitialRebalance { delay_ms, remaining_ms }) => group.on_initial_delay(delay_ms, remaining_ms, &mut step),
             (_, Due::CompleteJoin) => group.complete_join(&mut step),
             (_, Due::Sync { generation_id }) => group.on_sync_timeout(generation_id, &mut step),
-            (_, Due::Session | Due::Expiration) => {}
+            (_, Due::Session | Due::Rebalance { .. } | Due::MemberJoin | Due::MemberSync | Due::Regexes | Due::Expiration) => {}
         }
     }
 
@@ -288,7 +321,7 @@ impl Shard {
             }
         }
         while let Some(completion) = self.writes.pop_any() {
-            if matches!(completion, Completion::Replies(_)) {
+            if matches!(completion, Completion::Replies(_) | Completion::Consumer(_)) {
                 self.fail(now, completion, ErrorCode::NotCoordinator, &mut out);
             }
         }
@@ -301,16 +334,20 @@ impl Shard {
 
 /// The tombstones that delete a group, without those of its offsets.
 pub(super) fn group_tombstones(group_id: &str, group: &Group) -> Vec<CoordinatorRecord> {
-    match group {
-        Group::Modern(group) => group.tombstones(),
-        Group::Classic(_) => match records::group_metadata_tombstone(group_id) {
-            Ok(tombstone) => vec![tombstone],
-            Err(error) => {
-                tracing::error!(group = %group_id, %error, "cannot delete a group");
-                Vec::new()
-            }
-        },
-    }
+    let tombstones = match group {
+        Group::Modern(group) => return group.tombstones(),
+        Group::Consumer(group) => group.tombstones(),
+        Group::Classic(_) => records::group_metadata_tombstone(group_id).map(|tombstone| vec![tombstone]),
+    };
+    tombstones.unwrap_or_else(|error| {
+        tracing::error!(group = %group_id, %error, "cannot delete a group");
+        Vec::new()
+    })
+}
+
+fn fail_replies(deferred: Deferred, error: ErrorCode, out: &mut Output) {
+    let failed = deferred.replies.into_iter().map(|(token, r)| (token, errors::failed(r, error, deferred.api_version)));
+    out.replies.extend(failed);
 }
 
 fn push_cleanup(tombstones: Vec<CoordinatorRecord>, out: &mut Output) {

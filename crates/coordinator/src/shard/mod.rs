@@ -6,9 +6,11 @@
 //! are in the log; so a failed append needs no undoing. The membership of classic groups lives in memory while they rebalance, as in
 //! Kafka; there the completions in `lifecycle` say what happens when a write is committed or fails.
 
+mod consumer_requests;
 mod group_requests;
 mod lifecycle;
 mod offset_requests;
+mod view;
 mod writes;
 
 #[cfg(test)]
@@ -18,6 +20,7 @@ use std::collections::BTreeMap;
 
 use base::Now;
 
+use crate::cluster::Cluster;
 use crate::config::GroupConfig;
 use crate::group::Group;
 use crate::group::classic::Step;
@@ -30,6 +33,7 @@ use writes::Writes;
 pub struct Shard {
     config: GroupConfig,
     rng: fastrand::Rng,
+    cluster: Cluster,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) offsets: Offsets,
     timers: Timers,
@@ -39,7 +43,15 @@ pub struct Shard {
 impl Shard {
     /// Empty, to be filled by `replay` and then started by `on_loaded`. `rng` makes member ids.
     pub fn new(config: GroupConfig, rng: fastrand::Rng) -> Self {
-        Self { config, rng, groups: BTreeMap::new(), offsets: Offsets::default(), timers: Timers::default(), writes: Writes::default() }
+        Self {
+            config,
+            rng,
+            cluster: Cluster::default(),
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            timers: Timers::default(),
+            writes: Writes::default(),
+        }
     }
 
     /// Takes effect for what begins from now on; running timers keep their deadlines.
@@ -62,6 +74,7 @@ impl Shard {
         for group in self.groups.values() {
             let key = match group {
                 Group::Classic(group) => ("classic", group.state().name()),
+                Group::Consumer(group) => ("consumer", group.state()),
                 Group::Modern(group) => (group.kind().name(), group.state()),
             };
             *counts.entry(key).or_default() += 1;

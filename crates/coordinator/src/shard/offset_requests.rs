@@ -13,14 +13,15 @@ use super::lifecycle::replayed;
 use super::{Shard, classic_step};
 use crate::errors;
 use crate::group::Group;
+use crate::group::consumer::CommitCheck;
 use crate::offsets;
 use crate::output::{Completion, CoordinatorRecord, Deferred, Output, Producer, Reply, RequestContext, Token};
 
 impl Shard {
     pub fn offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: OffsetCommitRequest) -> Output {
         let mut out = Output::default();
-        let decided = self.validate_commit(context, &request).and_then(|()| {
-            offsets::decide_commit(now, &request, self.config.offset_metadata_max_bytes).map_err(|_| ErrorCode::UnknownServerError)
+        let decided = self.validate_commit(context, &request).and_then(|check| {
+            offsets::decide_commit(now, &request, self.config.offset_metadata_max_bytes, &check)
         });
         match decided {
             Ok(committed) => {
@@ -35,25 +36,34 @@ impl Shard {
         out
     }
 
-    fn validate_commit(&self, context: &RequestContext, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    fn validate_commit(&self, context: &RequestContext, request: &OffsetCommitRequest) -> Result<CommitCheck<'_>, ErrorCode> {
         let instance_id = request.group_instance_id.as_deref();
         let epoch = request.generation_id_or_member_epoch;
         match self.groups.get(&request.group_id) {
-            Some(Group::Classic(group)) => group.validate_offset_commit(&request.member_id, instance_id, epoch, false),
-            Some(Group::Modern(group)) => group.validate_offset_commit(&request.member_id, instance_id, epoch, false, context.api_version),
+            Some(Group::Classic(group)) => group.validate_offset_commit(&request.member_id, instance_id, epoch, false)?,
+            Some(Group::Consumer(group)) => {
+                return group.validate_offset_commit(&request.member_id, instance_id, epoch, false, context.api_version);
+            }
+            Some(Group::Modern(group)) => {
+                group.validate_offset_commit(&request.member_id, instance_id, epoch, false, context.api_version)?;
+            }
             // A group that only holds offsets is made by its first commit. Any other caller believes in a group that is not there.
-            None if epoch < 0 => Ok(()),
-            None if context.api_version >= 9 => Err(ErrorCode::GroupIdNotFound),
-            None => Err(ErrorCode::IllegalGeneration),
+            None if epoch < 0 => {}
+            None if context.api_version >= 9 => return Err(ErrorCode::GroupIdNotFound),
+            None => return Err(ErrorCode::IllegalGeneration),
         }
+        Ok(CommitCheck::Nothing)
     }
 
     /// The transaction is already verified. The offsets count when its marker commits it.
     pub fn txn_offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: TxnOffsetCommitRequest) -> Output {
         let mut out = Output::default();
-        let decided = self.validate_txn_commit(context, &request).and_then(|()| {
-            offsets::decide_txn_commit(now, &request, self.config.offset_metadata_max_bytes).map_err(|_| ErrorCode::UnknownServerError)
+        let decided = self.validate_txn_commit(context, &request).and_then(|check| {
+            let topic_id = |name: &str| self.cluster.topic_id(name);
+            offsets::decide_txn_commit(now, &request, self.config.offset_metadata_max_bytes, &check, topic_id)
         });
+        // Producers do not know about member epochs.
+        let decided = decided.map_err(|e| if e == ErrorCode::StaleMemberEpoch { ErrorCode::IllegalGeneration } else { e });
         match decided {
             Ok(committed) => {
                 let producer = Producer { id: request.producer_id, epoch: request.producer_epoch };
@@ -65,22 +75,23 @@ impl Shard {
         out
     }
 
-    fn validate_txn_commit(&self, context: &RequestContext, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
+    fn validate_txn_commit(&self, context: &RequestContext, request: &TxnOffsetCommitRequest) -> Result<CommitCheck<'_>, ErrorCode> {
         if request.group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
         let instance_id = request.group_instance_id.as_deref();
         match self.groups.get(&request.group_id) {
-            Some(Group::Classic(group)) => group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true),
-            Some(Group::Modern(group)) => {
-                let result =
-                    group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true, context.api_version);
-                // Producers do not know about member epochs.
-                result.map_err(|e| if e == ErrorCode::StaleMemberEpoch { ErrorCode::IllegalGeneration } else { e })
+            Some(Group::Classic(group)) => group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true)?,
+            Some(Group::Consumer(group)) => {
+                return group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true, context.api_version);
             }
-            None if request.generation_id < 0 => Ok(()),
-            None => Err(ErrorCode::IllegalGeneration),
+            Some(Group::Modern(group)) => {
+                group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true, context.api_version)?;
+            }
+            None if request.generation_id < 0 => {}
+            None => return Err(ErrorCode::IllegalGeneration),
         }
+        Ok(CommitCheck::Nothing)
     }
 
     /// One group of an OffsetFetch. `request.topics: None` asks for all; the broker filters what the client may see, and fills in ids.
@@ -95,6 +106,7 @@ impl Shard {
         let mut out = Output::default();
         let known = match self.groups.get(&request.group_id) {
             Some(Group::Classic(_)) => Ok(true),
+            Some(Group::Consumer(group)) => group.validate_offset_fetch(request.member_id.as_deref(), request.member_epoch).map(|()| true),
             Some(Group::Modern(group)) => match group.validate_offset_fetch(request.member_id.as_deref(), request.member_epoch) {
                 Err(ErrorCode::GroupIdNotFound) => Ok(false),
                 result => result.map(|()| true),

@@ -383,7 +383,7 @@ impl World {
 fn stored(shard: &Shard) -> BTreeMap<String, wire::messages::GroupMetadataValue> {
     let classic = shard.groups.iter().filter_map(|(id, group)| match group {
         Group::Classic(group) => Some((id.clone(), group.stored_now())),
-        Group::Modern(_) => None,
+        Group::Consumer(_) | Group::Modern(_) => None,
     });
     classic.collect()
 }
