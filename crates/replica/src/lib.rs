@@ -5,6 +5,7 @@
 
 mod error;
 mod log_config;
+mod moves;
 mod partition;
 mod set;
 mod traffic;
@@ -12,6 +13,7 @@ mod watch;
 
 pub use error::PartitionError;
 pub use log_config::log_config;
+pub use moves::{FutureReplica, MoveError};
 pub use partition::{Acks, FetchRead, Partition, PartitionAppend};
 pub use set::{LogDir, OpenTask, PartitionSet};
 pub use traffic::{Count, Traffic};

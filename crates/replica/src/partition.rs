@@ -228,6 +228,16 @@ impl Partition {
         self.state.lock().watchers.remove(id);
     }
 
+    /// Puts another log in the place of this one, if `f`, which sees it and the leader epoch, gives one; returns whether it did.
+    pub(crate) fn replace_log<E>(&self, f: impl FnOnce(&mut Log, i32) -> Result<Option<Log>, E>) -> Result<bool, E> {
+        let mut state = self.state.lock();
+        let epoch = state.leader_epoch;
+        let Some(old) = state.log.as_mut() else { return Ok(false) };
+        let Some(new) = f(old, epoch)? else { return Ok(false) };
+        state.log = Some(new);
+        Ok(true)
+    }
+
     /// Takes the log out, to be closed or deleted; whoever waits is woken and finds the partition gone.
     pub(crate) fn take_log(&self) -> Option<Log> {
         let mut state = self.state.lock();

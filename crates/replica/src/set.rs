@@ -1,5 +1,6 @@
 //! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
 
+use crate::moves::Moves;
 use crate::{Partition, Traffic, log_config};
 use base::disk::Disk;
 use base::{Instant, Now, TopicPartition, Uuid};
@@ -30,7 +31,7 @@ pub struct OpenTask {
 }
 
 pub struct PartitionSet {
-    disk: Arc<dyn Disk>,
+    pub(crate) disk: Arc<dyn Disk>,
     broker_id: i32,
     dirs: Vec<LogDir>,
     /// What topics without overrides get; replaced when dynamic broker configs change.
@@ -39,6 +40,7 @@ pub struct PartitionSet {
     /// Every partition, in the order of topic and number; made when it is first asked for after a change.
     sorted: Mutex<Option<Arc<[Arc<Partition>]>>>,
     deleted: Mutex<Vec<(Instant, PathBuf)>>,
+    pub(crate) moves: Moves,
 }
 
 #[derive(Default)]
@@ -63,6 +65,7 @@ impl PartitionSet {
             topics: RwLock::default(),
             sorted: Mutex::default(),
             deleted: Mutex::default(),
+            moves: Moves::default(),
         }
     }
 
@@ -228,6 +231,7 @@ impl PartitionSet {
         };
         *self.sorted.lock() = None;
         for partition in removed.into_iter().flat_map(|t| t.partitions.into_values()) {
+            self.forget_move(&partition.topic_partition, now);
             let Some(mut log) = partition.take_log() else { continue };
             let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);
             // The suffix only has to be unique in this directory for as long as the deleted directory waits.

@@ -72,6 +72,7 @@ impl Housekeeping {
 
     fn chores(&mut self, now: Now, due: &mut Due) -> Instant {
         let config = self.broker.config();
+        let moving = self.broker.replicas().copy_moving(now);
         if due.retention <= now.mono {
             due.retention = now.mono + millis(config.log_retention_check_interval_ms);
             self.retention(now);
@@ -110,7 +111,7 @@ impl Housekeeping {
         }
         let soon =
             [due.retention, due.flush, due.recovery_points, due.log_starts, due.high_watermarks, due.deleted_files, due.deleted_dirs];
-        soon.into_iter().fold(due.producers, Instant::min)
+        if moving { now.mono } else { soon.into_iter().fold(due.producers, Instant::min) }
     }
 
     fn retention(&self, now: Now) {

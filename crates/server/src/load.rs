@@ -19,6 +19,7 @@ pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: 
     for path in found.to_delete {
         replicas.adopt_deleted_dir(path, started);
     }
+    let moving = found.moving;
     let total = found.open.len();
     let unclean = found.open.iter().filter(|task| !task.open.clean_shutdown).count();
     health.logs_total.store(total as u64, Relaxed);
@@ -59,6 +60,9 @@ pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: 
     if total > 0 {
         let took = clock::now().mono - started.mono;
         tracing::info!(logs = total, recovered = unclean, took_ms = took.as_millis() as u64, "opened all logs");
+    }
+    for (partition, path) in moving {
+        replicas.resume_move(&partition, path, clock::now());
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use base::{TopicPartition, Uuid};
 use metadata::Image;
 use replica::{LogDir, OpenTask};
 use rustix::fs::{FlockOperation, fcntl_lock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ struct Dir {
 pub struct Found {
     pub open: Vec<OpenTask>,
     pub to_delete: Vec<PathBuf>,
+    /// Future logs of moves that a stop interrupted.
+    pub moving: Vec<(TopicPartition, PathBuf)>,
+    names: HashSet<TopicPartition>,
 }
 
 impl LogDirs {
@@ -140,12 +143,19 @@ impl LogDirs {
                 found.to_delete.push(path);
                 continue;
             }
+            if let Some(name) = parse_future_dir(&entry.name) {
+                found.moving.push((name, path));
+                continue;
+            }
             let Some(topic_partition) = parse_partition_dir(&entry.name) else {
                 tracing::warn!(dir = %path.display(), "not a partition; Apache Kafka would not start with it in a log directory, move it away");
                 continue;
             };
             let topic_id = read_topic_id(&*self.disk, &path);
-            match topic_id.filter(|id| belongs_here(image, *id, &topic_partition, broker_id)) {
+            // A move that was interrupted at its last step leaves two directories with the same records: one is enough.
+            let mut is_wanted =
+                |id: &Uuid| belongs_here(image, *id, &topic_partition, broker_id) && found.names.insert(topic_partition.clone());
+            match topic_id.filter(|id| is_wanted(id)) {
                 Some(topic_id) => {
                     let open = LogOpen {
                         recovery_point: offset(checkpoint::RECOVERY_POINT, &topic_partition),
@@ -235,6 +245,12 @@ fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
     (!topic.is_empty()).then(|| TopicPartition::new(topic, partition))
 }
 
+/// `topic-7.<32 digits>-future`
+fn parse_future_dir(name: &str) -> Option<TopicPartition> {
+    let (partition, unique) = name.strip_suffix("-future")?.rsplit_once('.')?;
+    (unique.len() == 32).then(|| parse_partition_dir(partition)).flatten()
+}
+
 fn read_topic_id(disk: &dyn Disk, dir: &Path) -> Option<Uuid> {
     let text = String::from_utf8(disk.read(&dir.join(PARTITION_METADATA)).ok()?).ok()?;
     text.lines().find_map(|line| line.strip_prefix("topic_id: "))?.trim().parse().ok()
@@ -253,7 +269,7 @@ fn set_aside(disk: &dyn Disk, path: &Path, topic_id: Option<Uuid>) -> Result<(),
     let suffix = format!(".{unique}-stray");
     let kept: String = name.chars().take(255 - suffix.len()).collect();
     let to = path.with_file_name(format!("{kept}{suffix}"));
-    tracing::warn!(dir = %path.display(), renamed = %to.display(), "the cluster metadata does not know this partition; it is set aside");
+    tracing::warn!(dir = %path.display(), renamed = %to.display(), "the cluster metadata does not know this partition here; it is set aside");
     disk.rename(path, &to).map_err(|e| disk_error("rename", path, &e))
 }
 
@@ -267,5 +283,7 @@ mod tests {
         assert_eq!(parse_partition_dir("x"), None);
         assert_eq!(parse_partition_dir("x-y"), None);
         assert_eq!(parse_partition_dir("-1"), None);
+        let future = format!("a.b-3.{:032x}-future", 7);
+        assert_eq!((parse_future_dir(&future), parse_partition_dir(&future)), (Some(TopicPartition::new("a.b", 3)), None));
     }
 }

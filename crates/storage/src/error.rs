@@ -21,7 +21,7 @@ impl LogError {
         move |source| LogError::Io { action, path: path.as_ref().to_owned(), source }
     }
 
-    pub(crate) fn corrupt(path: impl Into<PathBuf>, problem: impl Into<String>) -> LogError {
+    pub fn corrupt(path: impl Into<PathBuf>, problem: impl Into<String>) -> LogError {
         LogError::Corrupt { path: path.into(), problem: problem.into() }
     }
 

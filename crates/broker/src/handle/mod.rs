@@ -88,6 +88,7 @@ fn route(key: ApiKey, c: Context, r: Reader) -> Handled {
         ApiKey::ListConfigResources => run(c, r, configs::list_resources),
         ApiKey::DescribeCluster => run(c, r, describe_cluster::handle),
         ApiKey::DescribeTopicPartitions => run(c, r, describe_topic_partitions::handle),
+        ApiKey::AlterReplicaLogDirs => run(c, r, log_dirs::alter),
         ApiKey::DescribeLogDirs => run(c, r, log_dirs::describe),
         ApiKey::ElectLeaders => run(c, r, controller_requests::elect_leaders),
         ApiKey::AlterPartitionReassignments => run(c, r, controller_requests::alter_partition_reassignments),

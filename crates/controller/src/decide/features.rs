@@ -70,6 +70,7 @@ fn update_one(ctx: &Context, request: &UpdateFeaturesRequest, update: &FeatureUp
         KRAFT_VERSION if level == current => return Ok(None),
         KRAFT_VERSION if level < current => return invalid("Can't downgrade the version of this feature."),
         KRAFT_VERSION => return invalid("Upgrading kraft.version is not supported; format the directory with --standalone instead."),
+        _ if features::feature(name).is_none() => return invalid(&format!("Feature {name} not found.")),
         _ => {}
     }
     let proposed = |feature: &str| {
@@ -92,10 +93,8 @@ fn dependency(name: &str, level: i16) -> Option<(&'static str, i16)> {
 
 /// Every registered node must support the level.
 fn reason_not_supported(ctx: &Context, name: &str, level: i16) -> Option<String> {
-    let Some(local) = features::feature(name) else {
-        return Some(reason(&format!("Local controller {}", ctx.settings.node_id), None));
-    };
-    let local = VersionRange { min: local.min, max: local.max };
+    // What is not known is supported at level 0, that is, not at all.
+    let local = features::feature(name).map_or(VersionRange { min: 0, max: 0 }, |f| VersionRange { min: f.min, max: f.max });
     if !local.contains(level) {
         return Some(reason(&format!("Local controller {}", ctx.settings.node_id), Some(local)));
     }

@@ -30,7 +30,7 @@ pub fn alter(ctx: &Context, request: &AlterPartitionReassignmentsRequest) -> Dec
             partitions.push(ReassignablePartitionResponse {
                 partition_index: partition.partition_index,
                 error_code: error.as_ref().map_or(0, |e| e.code.code()),
-                error_message: error.map(|e| e.text()),
+                error_message: error.and_then(|e| e.message),
                 ..Default::default()
             });
         }
@@ -42,7 +42,8 @@ pub fn alter(ctx: &Context, request: &AlterPartitionReassignmentsRequest) -> Dec
     }
     let response = AlterPartitionReassignmentsResponse {
         allow_replication_factor_change: request.allow_replication_factor_change,
-        error_message: None,
+        // As Kafka answers before it looks at anything.
+        error_message: request.topics.is_empty().then(String::new),
         responses,
         ..Default::default()
     };
