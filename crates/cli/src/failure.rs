@@ -28,7 +28,7 @@ impl Failure {
             }
             Failure::Usage { message, help } => {
                 crate::out::complain!("{message}");
-                crate::out::complain!("{}", help.trim_end());
+                crate::out::complain!("{}", help.strip_suffix('\n').unwrap_or(&help));
                 1
             }
             Failure::Status(code) => code,

@@ -3,6 +3,7 @@
 //! Kafka counterpart: bin/*.sh and `kafka-run-class`.
 
 mod argparse;
+mod argparse4j;
 mod args;
 mod coordinator_record;
 mod failure;
@@ -13,6 +14,7 @@ mod options;
 mod out;
 mod properties;
 mod session;
+mod table;
 mod time;
 mod tool;
 

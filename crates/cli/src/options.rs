@@ -48,11 +48,67 @@ struct Opt {
 pub struct Parser {
     about: String,
     opts: Vec<Opt>,
+    /// The help, where it is written out instead of being laid out from the options.
+    written: Option<&'static str>,
+}
+
+/// Whether a help line begins an option; a star marks those that have to be there.
+fn is_option(line: &str) -> bool {
+    line.starts_with('-') || line.starts_with("* -")
+}
+
+/// The part of a help line that is in the column of options, `width` letters wide.
+fn left(line: &'static str, width: usize) -> &'static str {
+    line.get(..width).unwrap_or(line).trim_end()
 }
 
 impl Parser {
+    fn empty(about: impl Into<String>) -> Self {
+        Parser { about: about.into(), opts: Vec::new(), written: None }
+    }
+
+    /// The options that a help text of joptsimple's lists: `--name`, `--name <Type: what>` or `--name [Type: what]` in the left column.
+    pub fn documented(about: impl Into<String>, help: &'static str) -> Self {
+        let width = help.find("Description").unwrap_or(0).saturating_sub(2);
+        let mut parser = Parser { written: Some(help), ..Parser::empty(about) };
+        let mut lines = help.lines().skip(2).peekable();
+        while let Some(first) = lines.next() {
+            if !is_option(first) {
+                continue;
+            }
+            let required = first.starts_with('*');
+            let first = left(first, width).trim_start_matches("* ");
+            let name = first.split(' ').next().unwrap_or(first).trim_start_matches('-');
+            let mut value = first.split_once(' ').map_or(String::new(), |(_, value)| value.to_owned());
+            while let Some(more) = lines.next_if(|line| !is_option(line)) {
+                value.push_str(left(more, width));
+            }
+            let kind = value.trim().trim_start_matches(['<', '[']).split([':', '>', ']']).next().unwrap_or_default().trim();
+            let kind = match kind {
+                "Integer" => Kind::Integer,
+                "Long" => Kind::Long,
+                _ => Kind::String,
+            };
+            let takes = match value.trim().chars().next() {
+                None => Takes::Nothing,
+                Some('[') => Takes::Optional,
+                Some(_) => Takes::Required,
+            };
+            parser = parser.push(name, takes, kind, "", "").last(|opt| opt.required = required);
+        }
+        parser
+    }
+
+    /// The value of an option when it is absent.
+    pub fn default_of(mut self, name: &str, value: impl Into<String>) -> Self {
+        if let Some(index) = self.find(name) {
+            self.opts[index].default = Some(value.into());
+        }
+        self
+    }
+
     pub fn new(about: impl Into<String>) -> Self {
-        Parser { about: about.into(), opts: Vec::new() }.flag("help", "Print usage information.").flag("version", "Display Kafka version.")
+        Parser::empty(about).flag("help", "Print usage information.").flag("version", "Display Kafka version.")
     }
 
     fn push(mut self, name: &'static str, takes: Takes, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
@@ -289,6 +345,9 @@ impl Options {
     }
 
     fn help(&self) -> String {
+        if let Some(written) = self.parser.written {
+            return written.to_owned();
+        }
         let mut rows: Vec<(String, String)> = self.parser.opts.iter().map(help_row).collect();
         rows.sort_by(|a, b| a.0.trim_start_matches('-').cmp(b.0.trim_start_matches('-')));
         two_columns(&rows)
@@ -350,6 +409,25 @@ fn two_columns(rows: &[(String, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_from_a_help_text() {
+        let help = concat!(
+            "Option                     Description\n",
+            "------                     -----------\n",
+            "--list                     All.\n",
+            "--partitions <Integer: #   The count of\n",
+            "  of partitions>             --list.\n",
+            "--some-long-name-or-other  Says nothing.\n",
+            "--state [String]           One.\n",
+        );
+        let args: Vec<String> = ["--partitions", "3", "--state", "--list"].map(str::to_owned).to_vec();
+        let options = Parser::documented("", help).default_of("state", "Any").parse_quietly(&args).unwrap();
+        assert_eq!(options.number::<i32>("partitions").unwrap(), Some(3));
+        assert!(options.has("list") && options.has("state"));
+        assert_eq!(options.value("state").unwrap(), Some("Any"));
+        assert_eq!(options.help(), help);
+    }
 
     fn parser() -> Parser {
         Parser::new("About.")

@@ -16,4 +16,9 @@ macro_rules! complain {
     ($($arg:tt)*) => {{ use std::io::Write; let _ = writeln!(std::io::stderr(), $($arg)*); }};
 }
 
-pub(crate) use {complain, say, say_part};
+/// Part of a line on stderr.
+macro_rules! complain_part {
+    ($($arg:tt)*) => {{ use std::io::Write; let _ = write!(std::io::stderr(), $($arg)*); }};
+}
+
+pub(crate) use {complain, complain_part, say, say_part};

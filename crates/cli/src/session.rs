@@ -7,6 +7,7 @@ use client::admin::{ConfigEntry, ConfigResource, ConfigResourceType, TopicDescri
 use client::{Admin, Config, Error};
 use regex::Regex;
 
+use crate::argparse4j::Parsed;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::properties;
@@ -27,6 +28,20 @@ pub fn config(options: &Options) -> Result<Config, Failure> {
     }
     if let Some(servers) = options.value("bootstrap-server")? {
         config.set("bootstrap.servers", servers);
+    }
+    Ok(config)
+}
+
+/// The client properties of a tool with `--bootstrap-server` and `--bootstrap-controller`; `file` is the option that names a property file.
+pub fn bootstrap_config(parsed: &Parsed, file: &str) -> Result<Config, Failure> {
+    let mut config = Config::new();
+    if let Some(file) = parsed.value(file) {
+        config.extend(properties::load(file)?);
+    }
+    for (option, key) in [("bootstrap-server", "bootstrap.servers"), ("bootstrap-controller", "bootstrap.controllers")] {
+        if let Some(addresses) = parsed.value(option) {
+            config.set(key, addresses);
+        }
     }
     Ok(config)
 }

@@ -12,9 +12,8 @@ use crate::out::say;
 use crate::session;
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let parser = Parser::new("This tool helps to retrieve broker version information.")
-        .text("bootstrap-server", "server(s) to use for bootstrapping", "REQUIRED: The servers to connect to.")
-        .text("command-config", "command config property file", "Property file with client configs.");
+    let about = "This tool helps to retrieve broker version information.";
+    let parser = Parser::documented(about, include_str!("../help/kafka-broker-api-versions.txt"));
     let options = parser.parse(args)?;
     options.check_required(&["bootstrap-server"])?;
     let config = session::config(&options)?;

@@ -11,10 +11,8 @@ use crate::out::say;
 use crate::session;
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let parser = Parser::new("This tool helps to delete records of the given partitions down to the specified offset.")
-        .text("bootstrap-server", "server(s) to use for bootstrapping", "REQUIRED: The servers to connect to.")
-        .text("offset-json-file", "Offset json file path", "REQUIRED: A JSON file, {\"partitions\": [{\"topic\": \"foo\", \"partition\": 1, \"offset\": 1}], \"version\": 1}; offset -1 means all.")
-        .text("command-config", "command config property file path", "Property file with client configs.");
+    let about = "This tool helps to delete records of the given partitions down to the specified offset.";
+    let parser = Parser::documented(about, include_str!("../help/kafka-delete-records.txt"));
     let options = parser.parse(args)?;
     options.check_required(&["bootstrap-server", "offset-json-file"])?;
     let file = options.value("offset-json-file")?.unwrap_or_default();

@@ -15,15 +15,8 @@ use crate::out::{complain, say};
 use crate::session::{self, IncludeList};
 
 fn parser() -> Parser {
-    Parser::new("An interactive shell for getting topic-partition offsets.")
-        .text("bootstrap-server", "HOST1:PORT1,...,HOST3:PORT3", "REQUIRED. The servers to connect to, HOST1:PORT1,HOST2:PORT2.")
-        .text("topic-partitions", "topic1:1,topic2:0-3,topic3,topic4:5-,topic5:-3", "Patterns of partitions, separated by commas: a regular expression for the topic, and behind a colon one partition or a range whose end is left out.")
-        .text("topic", "topic", "A regular expression for the topics; all of them if absent.")
-        .text("partitions", "partition ids", "Partitions, separated by commas; all of them if absent.")
-        .text("time", "<timestamp> / -1 or latest / -2 or earliest / -3 or max-timestamp / -4 or earliest-local / -5 or latest-tiered / -6 or earliest-pending-upload", "Which offset: a special one, or that of the first record at or after a timestamp.")
-        .default("latest")
-        .text("command-config", "config file", "Property file with client configs.")
-        .flag("exclude-internal-topics", "Leave internal topics out.")
+    let about = "An interactive shell for getting topic-partition offsets.";
+    Parser::documented(about, include_str!("../help/kafka-get-offsets.txt")).default_of("time", "latest")
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

@@ -18,6 +18,8 @@ mod consumer_groups;
 mod consumer_perf;
 mod delete_records;
 mod dump_log;
+mod features;
+mod metadata_quorum;
 mod get_offsets;
 mod groups;
 mod producer_perf;
@@ -34,6 +36,8 @@ pub const TOOLS: &[Tool] = &[
     Tool { name: "groups", about: "list groups of every type", run: groups::run },
     Tool { name: "delete-records", about: "delete records before an offset", run: delete_records::run },
     Tool { name: "cluster", about: "the id of a cluster, its brokers and controllers", run: cluster::run },
+    Tool { name: "features", about: "show and change the feature levels of a cluster", run: features::run },
+    Tool { name: "metadata-quorum", about: "show and change the quorum of controllers", run: metadata_quorum::run },
     Tool { name: "broker-api-versions", about: "what requests brokers understand", run: broker_api_versions::run },
     Tool { name: "producer-perf-test", about: "measure how fast records can be produced", run: producer_perf::run },
     Tool { name: "consumer-perf-test", about: "measure how fast records can be consumed", run: consumer_perf::run },

@@ -14,7 +14,7 @@ use wire::messages::list_partition_reassignments_request::ListPartitionReassignm
 use crate::args::java_split;
 use crate::failure::Failure;
 use crate::java::{hash_map_order, string_hash};
-use crate::options::{Kind, Options, Parser};
+use crate::options::{Options, Parser};
 use crate::out::{complain, say};
 use crate::session::{self, IncludeList};
 
@@ -25,35 +25,7 @@ const REPORTS: [&str; 4] = ["under-replicated-partitions", "under-min-isr-partit
 const CONFIGS_HINT: &str = " (To alter topic configurations, the kafka-configs tool can be used.)";
 
 fn parser() -> Parser {
-    Parser::new("This tool helps to create, delete, describe, or change a topic.")
-        .text("bootstrap-server", "server to connect to", "REQUIRED: The Kafka server to connect to.")
-        .text("command-config", "command config property file", "Property file with client configs.")
-        .flag("list", "List the names of all topics.")
-        .flag("create", "Create a topic.")
-        .flag("delete", "Delete topics.")
-        .flag("alter", "Raise the number of partitions of topics.")
-        .flag("describe", "Show partitions, replicas and configs of topics.")
-        .text("topic", "topic", "The topic; a regular expression except with --create.")
-        .text("topic-id", "topic-id", "The id of the topic to describe.")
-        .text("config", "name=value", "A config of the topic to create; may be repeated. Later changes are made with kafka-configs.")
-        .text("delete-config", "name", "No longer supported.")
-        .value("partitions", Kind::Integer, "# of partitions", "Number of partitions to create, or to grow to. Growing moves keys.")
-        .value("replication-factor", Kind::Integer, "replication factor", "Replicas of each partition; the cluster's default if absent.")
-        .text("replica-assignment", "broker_id_for_part1_replica1 : broker_id_for_part1_replica2 , ...", "Brokers of each partition.")
-        .flag("under-replicated-partitions", "Describe only partitions that miss replicas.")
-        .flag("unavailable-partitions", "Describe only partitions whose leader is not there.")
-        .flag("under-min-isr-partitions", "Describe only partitions with fewer in-sync replicas than min.insync.replicas.")
-        .flag("at-min-isr-partitions", "Describe only partitions with exactly min.insync.replicas in sync.")
-        .flag("topics-with-overrides", "Describe only topics with configs of their own.")
-        .flag("if-exists", "Do nothing when the topic to alter, delete or describe is not there.")
-        .flag("if-not-exists", "Do nothing when the topic to create is there.")
-        .flag("exclude-internal", "Leave internal topics out of lists and descriptions.")
-        .value(
-            "partition-size-limit-per-response",
-            Kind::Integer,
-            "maximum number of partitions per response",
-            "Page size of descriptions.",
-        )
+    Parser::documented("This tool helps to create, delete, describe, or change a topic.", include_str!("../help/kafka-topics.txt"))
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

@@ -31,35 +31,8 @@ const DEFAULT_FLAGS: [(&str, &str); 4] =
     [("client-defaults", "clients"), ("user-defaults", "users"), ("broker-defaults", "brokers"), ("ip-defaults", "ips")];
 
 fn parser() -> Parser {
-    Parser::new("This tool helps to manipulate and describe entity config for a topic, client, user, broker, ip, client-metrics or group")
-        .text("bootstrap-server", "server to connect to", "The servers to connect to.")
-        .text("bootstrap-controller", "controller to connect to", "The controllers to connect to.")
-        .text("command-config", "command config property file", "Property file with client configs.")
-        .flag("alter", "Change configs.")
-        .flag("describe", "Show configs.")
-        .flag("all", "Show all configs, also those that nobody changed.")
-        .text("entity-type", "", "What is meant: topics, clients, users, brokers, broker-loggers, ips, client-metrics or groups.")
-        .text("entity-name", "", "Its name: a topic, client id, user, broker id, address, name or group.")
-        .flag("entity-default", "The default of clients, users, brokers or ips.")
-        .text(
-            "add-config",
-            "",
-            "Configs to set, key=value separated by commas; values that hold commas go in square brackets: k1=v1,k2=[v1,v2].",
-        )
-        .text("add-config-file", "", "A property file of configs to set.")
-        .text("delete-config", "", "Configs to remove, separated by commas.")
-        .text("topic", "", "The topic.")
-        .text("client", "", "The client id.")
-        .flag("client-defaults", "The defaults of all clients.")
-        .text("user", "", "The user.")
-        .flag("user-defaults", "The defaults of all users.")
-        .text("broker", "", "The id of the broker.")
-        .flag("broker-defaults", "The defaults of all brokers.")
-        .text("broker-logger", "", "The id of the broker whose loggers are meant.")
-        .flag("ip-defaults", "The defaults of all addresses.")
-        .text("ip", "", "The address.")
-        .text("group", "", "The group.")
-        .text("client-metrics", "", "The name of the client metrics subscription.")
+    let about = "This tool helps to manipulate and describe entity config for a topic, client, user, broker, ip, client-metrics or group";
+    Parser::documented(about, include_str!("../../help/kafka-configs.txt"))
 }
 
 /// An entity: its type and name; an empty name is the default of the type.

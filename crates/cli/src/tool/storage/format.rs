@@ -10,7 +10,7 @@ use raft::{Endpoint, ReplicaKey, Voter, VoterSet};
 use server::format::{FormatOptions, Quorum};
 
 use super::production_version;
-use crate::argparse::Parsed;
+use crate::argparse4j::Parsed;
 use crate::failure::Failure;
 use crate::out::say;
 use crate::properties;
@@ -50,7 +50,7 @@ pub fn run(parsed: &Parsed) -> Result<(), Failure> {
     Ok(())
 }
 
-fn name_and_level(word: &str) -> Result<(String, i16), Failure> {
+pub(in crate::tool) fn name_and_level(word: &str) -> Result<(String, i16), Failure> {
     let Some((name, level)) = word.split_once('=') else {
         return Err(Failure::new(format!("Can't parse feature=level string {word}: equals sign not found.")));
     };

@@ -3,127 +3,41 @@
 
 mod format;
 
+pub(super) use format::name_and_level;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use base::Uuid;
 use metadata::features::{self, Feature, MetadataVersion};
 
-use crate::argparse::{Arg, Command, Program, Takes};
+use crate::argparse4j::{Level, Program};
 use crate::failure::Failure;
 use crate::out::say;
 use crate::properties;
 
-const CONFIG: Arg = Arg { long: "--config", short: "-c", takes: Takes::One, required: true, help: "The Kafka configuration file to use." };
-const RELEASE: Arg = Arg {
-    long: "--release-version",
-    short: "-r",
-    takes: Takes::One,
-    required: false,
-    help: "The release whose features are meant, from 3.3-IV3 to 4.3-IV0 (the default).",
-};
-
 const PROGRAM: Program = Program {
     name: "kafka-storage",
-    about: "The Kafka storage tool.",
+    top: Level::new("", include_str!("../../help/kafka-storage.txt")),
     commands: &[
-        Command {
-            name: "info",
-            usage: "usage: kafka-storage info [-h] --config CONFIG",
-            help: "Tell what the data directories of this node hold.",
-            args: &[CONFIG],
-            exclusive: &[],
-        },
-        Command {
-            name: "format",
-            usage: "usage: kafka-storage format [-h] --config CONFIG --cluster-id CLUSTER_ID
-                     [--add-scram ADD_SCRAM] [--ignore-formatted]
-                     [--release-version RELEASE_VERSION]
-                     [--feature FEATURE] [--standalone |
-                     --no-initial-controllers |
-                     --initial-controllers INITIAL_CONTROLLERS]",
-            help: "Format the data directories of this node.",
-            args: &[
-                CONFIG,
-                Arg { long: "--cluster-id", short: "-t", takes: Takes::One, required: true, help: "The cluster ID to use." },
-                Arg {
-                    long: "--add-scram",
-                    short: "-S",
-                    takes: Takes::One,
-                    required: false,
-                    help: "A credential to add, e.g. 'SCRAM-SHA-256=[name=alice,password=alice-secret]'; may be repeated.",
-                },
-                Arg {
-                    long: "--ignore-formatted",
-                    short: "-g",
-                    takes: Takes::Nothing,
-                    required: false,
-                    help: "Leave directories that are formatted already as they are instead of failing.",
-                },
-                RELEASE,
-                Arg {
-                    long: "--feature",
-                    short: "-f",
-                    takes: Takes::One,
-                    required: false,
-                    help: "The level of one feature, as in kraft.version=1; may be repeated.",
-                },
-                Arg {
-                    long: "--standalone",
-                    short: "-s",
-                    takes: Takes::Nothing,
-                    required: false,
-                    help: "Make this controller a dynamic quorum of one; controller.quorum.voters must not be set.",
-                },
-                Arg {
-                    long: "--no-initial-controllers",
-                    short: "-N",
-                    takes: Takes::Nothing,
-                    required: false,
-                    help: "Format a node that joins a dynamic quorum later; controller.quorum.voters must not be set.",
-                },
-                Arg {
-                    long: "--initial-controllers",
-                    short: "-I",
-                    takes: Takes::One,
-                    required: false,
-                    help: "The first dynamic quorum: id@host:port:directory, separated by commas, the same on all its nodes.",
-                },
-            ],
+        Level { required: &["--config"], ..Level::new("info", include_str!("../../help/kafka-storage-info.txt")) },
+        Level {
+            required: &["--config", "--cluster-id"],
             exclusive: &["--standalone", "--no-initial-controllers", "--initial-controllers"],
+            ..Level::new("format", include_str!("../../help/kafka-storage-format.txt"))
         },
-        Command {
-            name: "version-mapping",
-            usage: "usage: kafka-storage version-mapping [-h]\n                     [--release-version RELEASE_VERSION]",
-            help: "List the feature levels that belong to a release.",
-            args: &[RELEASE],
-            exclusive: &[],
+        Level::new("version-mapping", include_str!("../../help/kafka-storage-version-mapping.txt")),
+        Level {
+            required: &["--feature"],
+            ..Level::new("feature-dependencies", include_str!("../../help/kafka-storage-feature-dependencies.txt"))
         },
-        Command {
-            name: "feature-dependencies",
-            usage: "usage: kafka-storage feature-dependencies [-h] --feature FEATURE",
-            help: "List what a feature level depends on; --feature may be repeated.",
-            args: &[Arg {
-                long: "--feature",
-                short: "-f",
-                takes: Takes::One,
-                required: true,
-                help: "A feature and its level, as in metadata.version=25.",
-            }],
-            exclusive: &[],
-        },
-        Command {
-            name: "random-uuid",
-            usage: "usage: kafka-storage random-uuid [-h]",
-            help: "Print a random UUID.",
-            args: &[],
-            exclusive: &[],
-        },
+        Level::new("random-uuid", include_str!("../../help/kafka-storage-random-uuid.txt")),
     ],
+    from_file: true,
 };
 
 /// The order in which Kafka lists features.
-const LISTED: [&str; 6] = [
+pub(super) const LISTED: [&str; 6] = [
     features::KRAFT_VERSION,
     features::TRANSACTION_VERSION,
     features::GROUP_VERSION,
@@ -245,7 +159,7 @@ fn read_meta(path: &Path) -> Result<BTreeMap<String, String>, String> {
     Ok(meta)
 }
 
-fn production_version(text: &str) -> Result<MetadataVersion, Failure> {
+pub(super) fn production_version(text: &str) -> Result<MetadataVersion, Failure> {
     MetadataVersion::from_version_string(text).ok_or_else(|| {
         let range = MetadataVersion::MINIMUM.level()..=MetadataVersion::LATEST_PRODUCTION.level();
         let known: Vec<&str> = range.filter_map(MetadataVersion::from_level).map(MetadataVersion::name).collect();
@@ -254,7 +168,7 @@ fn production_version(text: &str) -> Result<MetadataVersion, Failure> {
     })
 }
 
-fn version_mapping(release: Option<&str>) -> Result<(), Failure> {
+pub(super) fn version_mapping(release: Option<&str>) -> Result<(), Failure> {
     let text = release.unwrap_or(MetadataVersion::LATEST_PRODUCTION.name());
     let version = production_version(text)?;
     say!("metadata.version={} ({text})", version.level());
@@ -265,7 +179,7 @@ fn version_mapping(release: Option<&str>) -> Result<(), Failure> {
 }
 
 /// The level a feature gets in a cluster of this release (`Feature.defaultLevel`), from the bootstrap version of each level.
-fn default_level(name: &str, version: MetadataVersion) -> i16 {
+pub(super) fn default_level(name: &str, version: MetadataVersion) -> i16 {
     let since: &[i16] = match name {
         features::KRAFT_VERSION => &[21],
         features::TRANSACTION_VERSION => &[24, 24],
@@ -278,7 +192,7 @@ fn default_level(name: &str, version: MetadataVersion) -> i16 {
     since.iter().filter(|level| **level <= version.level()).count() as i16
 }
 
-fn feature_dependencies(word: &str) -> Result<(), Failure> {
+pub(super) fn feature_dependencies(word: &str) -> Result<(), Failure> {
     let Some((name, level)) = word.split_once('=') else {
         return Err(Failure::new(format!("Invalid feature format: {word}. Expected format: 'feature=version' (e.g. 'group.version=1')")));
     };
