@@ -26,13 +26,17 @@ use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::*;
 use wire::{Message, Reader, Records, Request, Segment};
 
-struct Asker<'a> {
+pub(crate) struct Asker<'a> {
     node: &'a mut Node,
     out: String,
 }
 
-impl Asker<'_> {
-    fn send<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, String> {
+impl<'a> Asker<'a> {
+    pub(crate) fn new(node: &'a mut Node) -> Self {
+        Asker { node, out: String::new() }
+    }
+
+    pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, String> {
         let segments = wire::encode_request(request, version, 7, Some("e2e")).expect("a valid request");
         let mut connection = RawConnection::open(self.node.port).expect("connects");
         for segment in segments {
@@ -50,7 +54,7 @@ impl Asker<'_> {
         }
     }
 
-    fn ask<R: Request>(&mut self, name: &str, version: i16, request: R) {
+    pub(crate) fn ask<R: Request>(&mut self, name: &str, version: i16, request: R) {
         let text = match self.send(&request, version) {
             Ok(body) => format!("{body:?}"),
             Err(e) => e,
@@ -58,19 +62,31 @@ impl Asker<'_> {
         self.line(name, &text);
     }
 
-    fn line(&mut self, name: &str, answer: &str) {
+    pub(crate) fn line(&mut self, name: &str, answer: &str) {
         let _ = writeln!(self.out, "{name}: {}", answer.replace(", unknown_tags: UnknownTags(None)", "").replace('\n', " "));
         self.node.assert_serves();
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        self.node
+    }
+
+    pub(crate) fn data_dir(&self) -> String {
+        self.node.dir.join("data").display().to_string()
     }
 }
 
 /// Both brokers, the same questions, at the same time.
-fn both(what: &str, known: &str, questions: fn(&mut Asker)) {
+pub(crate) fn both(what: &str, known: &str, questions: fn(&mut Asker)) {
     let scratch = Scratch::new(what);
     let answers = |kind: Kind| {
-        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), &["offsets.topic.num.partitions=1"]);
+        let mut node = Node::start(
+            kind,
+            &scratch.join(&format!("{kind:?}")),
+            &["offsets.topic.num.partitions=1", "group.consumer.assignment.interval.ms=0"],
+        );
         node.expect_log("clos").expect_log("cannot read the subscription");
-        let mut asker = Asker { node: &mut node, out: String::new() };
+        let mut asker = Asker::new(&mut node);
         questions(&mut asker);
         let text = std::mem::take(&mut asker.out);
         let text = node.normalise(&text);
@@ -110,7 +126,7 @@ fn topic(name: &str, partitions: i32) -> CreatableTopic {
     CreatableTopic { name: name.into(), num_partitions: partitions, replication_factor: 1, ..Default::default() }
 }
 
-fn create(a: &mut Asker, names: &[&str]) {
+pub(crate) fn create(a: &mut Asker, names: &[&str]) {
     let request = CreateTopicsRequest { topics: names.iter().map(|n| topic(n, 2)).collect(), timeout_ms: 10_000, ..Default::default() };
     let answer = a.send(&request, 5).expect("topics are created");
     assert!(answer.topics.iter().all(|t| t.error_code == 0), "{answer:?}");
