@@ -15,6 +15,7 @@ mod producer_ids;
 mod session;
 
 pub use answer::{Handled, Parked, Response};
+pub use groups::{CommittedOffsets, CoordinatorStates, GroupCounts};
 pub use handle::configs::Loggers;
 pub use metrics::Metrics;
 pub use node::{Broker, BrokerListener, BrokerParts};

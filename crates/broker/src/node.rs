@@ -1,7 +1,7 @@
 //! The broker: owns its parts, dispatches requests, follows the metadata.
 
 use crate::fetch_session::FetchSessionCache;
-use crate::groups::Groups;
+use crate::groups::{CommittedOffsets, CoordinatorStates, GroupCounts, Groups};
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::{Handled, Loggers, Session, auto_create::AutoCreate, handle};
@@ -186,6 +186,26 @@ impl Broker {
     /// Woken when something is due before the last `tick` said, or a coordinator waits to be loaded.
     pub fn set_alarm(&self, waker: Waker) {
         self.groups.set_alarm(waker);
+    }
+
+    /// Every committed offset, by group and topic, for metrics.
+    pub fn committed_offsets(&self) -> Vec<CommittedOffsets> {
+        self.groups.committed_offsets()
+    }
+
+    /// How far the coordinators are, for metrics.
+    pub fn coordinator_states(&self) -> CoordinatorStates {
+        self.groups.states()
+    }
+
+    /// What the coordinators have written, for metrics.
+    pub fn group_counts(&self) -> &GroupCounts {
+        self.groups.counts()
+    }
+
+    /// (fetch sessions, partitions in them), for metrics.
+    pub fn fetch_session_counts(&self) -> (usize, usize) {
+        (self.fetch_sessions.len(), self.fetch_sessions.partitions())
     }
 
     /// Groups by type and state, for metrics.

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::guard;
 use crate::listeners::ConnectionLimits;
 use crate::log_dirs::LogDirs;
-use base::{Instant, Now, TopicPartition};
+use base::{Histogram, Instant, Now, TopicPartition};
 use broker::Broker;
 use replica::Partition;
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ pub struct Housekeeping {
     pub dirs: LogDirs,
     pub connection_limits: ConnectionLimits,
     pub bell: Arc<Bell>,
+    /// Told how long each flush took.
+    pub flushes: Arc<Histogram>,
 }
 
 /// When each kind of work is due next.
@@ -132,10 +134,15 @@ impl Housekeeping {
         for partition in self.broker.replicas().all() {
             let job = partition.with_log(|log| if log.flush_due(now) { log.prepare_flush() } else { Ok(None) });
             match job {
-                Some(Ok(Some(job))) => match job.run() {
-                    Ok(()) => drop(partition.with_log(|log| log.flushed(job.up_to, now))),
-                    Err(error) => tracing::error!(partition = %partition.topic_partition, %error, "flush failed"),
-                },
+                Some(Ok(Some(job))) => {
+                    let start = clock::now().mono;
+                    match job.run() {
+                        Ok(()) => drop(partition.with_log(|log| log.flushed(job.up_to, now))),
+                        Err(error) => tracing::error!(partition = %partition.topic_partition, %error, "flush failed"),
+                    }
+                    let end = clock::now().mono;
+                    self.flushes.record_micros(end - start, end);
+                }
                 Some(Err(error)) => tracing::error!(partition = %partition.topic_partition, %error, "flush failed"),
                 _ => {}
             }

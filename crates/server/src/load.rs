@@ -2,12 +2,13 @@
 
 use crate::StartError;
 use crate::clock;
-use crate::health::Health;
+use crate::health::{DirHealth, Health};
 use crate::log_dirs::LogDirs;
 use config::BrokerConfig;
 use metadata::Image;
 use parking_lot::Mutex;
-use replica::{Partition, PartitionSet};
+use replica::{OpenTask, Partition, PartitionSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,7 +23,8 @@ pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: 
     let moving = found.moving;
     let total = found.open.len();
     let unclean = found.open.iter().filter(|task| !task.open.clean_shutdown).count();
-    health.logs_total.store(total as u64, Relaxed);
+    let progress = DirProgress::new(replicas, &found.open);
+    health.set_dirs(progress.0.clone());
     if unclean > 0 {
         tracing::info!(logs = unclean, "the last stop was not clean; recovering logs");
     }
@@ -37,17 +39,21 @@ pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: 
                 while failed.lock().is_none() {
                     let Some(task) = tasks.lock().next() else { return };
                     let name = task.topic_partition.clone();
-                    let recovers = !task.open.clean_shutdown;
+                    let dir = progress.of(&task);
+                    if let (Some(dir), false) = (dir, task.open.clean_shutdown) {
+                        dir.begin_recovery(name.clone(), task.open.progress.clone());
+                    }
                     let start = clock::now().mono;
                     if let Err(error) = replicas.open(task, image, clock::now()) {
                         *failed.lock() = Some(format!("cannot open the log of {name}: {error}"));
                         return;
                     }
-                    health.logs_loaded.fetch_add(1, Relaxed);
-                    health.logs_recovered.fetch_add(u64::from(recovers), Relaxed);
+                    if let Some(dir) = dir {
+                        dir.opened(&name);
+                    }
                     let took = clock::now().mono - start;
                     if took > Duration::from_secs(1) {
-                        let loaded = health.logs_loaded.load(Relaxed);
+                        let loaded = health.logs_loaded();
                         tracing::info!(partition = %name, took_ms = took.as_millis() as u64, loaded, total, "opened a log");
                     }
                 }
@@ -65,6 +71,24 @@ pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: 
         replicas.resume_move(&partition, path, clock::now());
     }
     Ok(())
+}
+
+/// Where progress is told, for each log directory.
+struct DirProgress(Vec<Arc<DirHealth>>);
+
+impl DirProgress {
+    fn new(replicas: &PartitionSet, tasks: &[OpenTask]) -> Self {
+        let dir = |path: &Path| {
+            let here = || tasks.iter().filter(|task| task.dir.parent() == Some(path));
+            let unclean = here().filter(|task| !task.open.clean_shutdown).count();
+            Arc::new(DirHealth::new(path.to_path_buf(), here().count() as u64, unclean as u64))
+        };
+        DirProgress(replicas.dirs().iter().map(|known| dir(&known.path)).collect())
+    }
+
+    fn of(&self, task: &OpenTask) -> Option<&DirHealth> {
+        self.0.iter().find(|dir| Some(&*dir.path) == task.dir.parent()).map(|dir| &**dir)
+    }
 }
 
 /// Closing waits for the disk and hardly computes; syncs that run at the same time share the file system's journal commits.

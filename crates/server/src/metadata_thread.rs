@@ -12,6 +12,7 @@ use controller::{
 };
 use controller::{RequestContext, ResponseSlot, Settings};
 use metadata::Image;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct MetadataOptions {
     /// Seeds topic ids and placement.
     pub seed: u64,
     pub clock: fn() -> Now,
+    /// Told how the quorum is.
+    pub stats: Arc<QuorumStats>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +73,48 @@ impl ControllerClient for Mailbox {
     }
 }
 
+/// What the metrics page tells of the quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumState {
+    pub role: &'static str,
+    /// -1 when it is not known.
+    pub leader: i32,
+    pub epoch: i32,
+    /// -1 when it is not known.
+    pub high_watermark: i64,
+    pub log_end_offset: i64,
+    pub log_end_epoch: i32,
+    pub voters: usize,
+}
+
+/// Written by the metadata thread after each turn of its loop; empty before the first.
+#[derive(Debug, Default)]
+pub struct QuorumStats(Mutex<Option<QuorumState>>);
+
+impl QuorumStats {
+    pub fn get(&self) -> Option<QuorumState> {
+        self.0.lock().clone()
+    }
+
+    fn set(&self, raft: &raft::Node) {
+        let end = raft.log_end();
+        *self.0.lock() = Some(QuorumState {
+            role: raft.role().name(),
+            leader: raft.leader_id().unwrap_or(-1),
+            epoch: raft.epoch(),
+            high_watermark: raft.high_watermark().unwrap_or(-1),
+            log_end_offset: end.offset,
+            log_end_epoch: end.epoch,
+            voters: raft.voters().len(),
+        });
+    }
+}
+
 /// Loaded and active, but not yet answering: the broker is built on its image first.
 pub struct Opened {
     node: Node,
     clock: fn() -> Now,
+    stats: Arc<QuorumStats>,
     mailbox: Mailbox,
     receiver: Receiver<Message>,
     initial: MetadataUpdate,
@@ -81,7 +122,7 @@ pub struct Opened {
 
 /// Opens the metadata log, loads it and takes the lead. Requests can be submitted from now on; they are answered once it runs.
 pub fn open(options: MetadataOptions) -> Result<Opened, MetadataError> {
-    let MetadataOptions { disk, directory, raft, settings, segment_bytes, segment_ms, seed, clock } = options;
+    let MetadataOptions { disk, directory, raft, settings, segment_bytes, segment_ms, seed, clock, stats } = options;
     let open_error = |error| MetadataError::Open { dir: directory.display().to_string(), error };
     let config = LogConfig {
         segment_bytes,
@@ -107,7 +148,7 @@ pub fn open(options: MetadataOptions) -> Result<Opened, MetadataError> {
         initial.delta.extend(update.delta);
     }
     let (sender, receiver) = sync_channel(MAILBOX);
-    Ok(Opened { node, clock, mailbox: Mailbox(sender), receiver, initial })
+    Ok(Opened { node, clock, stats, mailbox: Mailbox(sender), receiver, initial })
 }
 
 fn read_bootstrap(disk: &dyn Disk, directory: &std::path::Path) -> io::Result<Option<raft::snapshot::SnapshotContent>> {
@@ -135,8 +176,8 @@ impl Opened {
     /// Starts the thread. `on_fatal` is called there when the metadata log fails: the process must stop, as its state and the log may
     /// differ.
     pub fn run(self, listener: Box<dyn MetadataListener>, on_fatal: Box<dyn FnOnce(NodeError) + Send>) -> io::Result<MetadataThread> {
-        let Opened { node, clock, mailbox, receiver, .. } = self;
-        let mut worker = Worker { node, clock, receiver, listener, waiting: BTreeMap::new(), next_token: 0 };
+        let Opened { node, clock, stats, mailbox, receiver, .. } = self;
+        let mut worker = Worker { node, clock, stats, receiver, listener, waiting: BTreeMap::new(), next_token: 0 };
         let thread = std::thread::Builder::new().name("gregor-metadata".to_owned()).spawn(move || {
             if let Err(error) = worker.run() {
                 tracing::error!(%error, "the metadata thread failed");
@@ -169,6 +210,7 @@ impl MetadataThread {
 struct Worker {
     node: Node,
     clock: fn() -> Now,
+    stats: Arc<QuorumStats>,
     receiver: Receiver<Message>,
     listener: Box<dyn MetadataListener>,
     waiting: BTreeMap<u64, ResponseSlot>,
@@ -178,6 +220,7 @@ struct Worker {
 impl Worker {
     fn run(&mut self) -> Result<(), NodeError> {
         loop {
+            self.stats.set(self.node.raft());
             let mut stop = match self.receiver.recv_timeout(self.until_deadline()) {
                 Ok(message) => self.handle(message)?,
                 Err(RecvTimeoutError::Timeout) => false,
@@ -287,6 +330,7 @@ mod tests {
             segment_ms: 1 << 40,
             seed: 1,
             clock: clock::now,
+            stats: Arc::default(),
         }
     }
 

@@ -3,10 +3,10 @@
 
 use crate::clock;
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::future::Future;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub struct Pages {
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
+    /// One page is written at a time.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Serves until `stop` resolves.
@@ -40,11 +42,19 @@ async fn index() -> &'static str {
     "/metrics\n/health/live\n/health/ready\n"
 }
 
-async fn metrics(State(pages): State<Pages>) -> Response {
-    let content_type = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    match pages.metrics.encode() {
-        Ok(text) => (content_type, text).into_response(),
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
+/// Written on a thread of its own: a page about very many partitions must not keep health and signals waiting.
+async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    // Scrapers that come faster than pages are written wait their turn.
+    let _turn = pages.turn.lock().await;
+    let metrics = pages.metrics.clone();
+    match tokio::task::spawn_blocking(move || metrics.render(format)).await {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics page could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }
 

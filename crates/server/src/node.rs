@@ -10,7 +10,7 @@ use crate::lifecycle::{Lifecycle, Registration};
 use crate::listeners::{self, ConnectionLimits, Listeners};
 use crate::log_dirs::{DirLock, LogDirs};
 use crate::loggers::LogLevels;
-use crate::metadata_thread::{self, MetadataOptions, MetadataThread};
+use crate::metadata_thread::{self, MetadataOptions, MetadataThread, QuorumStats};
 use crate::metrics::Metrics;
 use crate::service::BrokerService;
 use crate::settings::Settings;
@@ -68,7 +68,8 @@ impl Node {
         let (mut dirs, cluster_id) = LogDirs::open(disk.clone(), &paths, locks, config.node_id)?;
 
         health.enter(Phase::Metadata);
-        let options = metadata_options(&settings, &cluster_id, &dirs, &listeners, disk.clone(), &mut rng)?;
+        let quorum = metrics.quorum().clone();
+        let options = metadata_options(&settings, &cluster_id, &dirs, &listeners, disk.clone(), quorum, &mut rng)?;
         let opened = metadata_thread::open(options).map_err(|e| StartError::Metadata(e.to_string()))?;
         let image = opened.image().clone();
 
@@ -115,7 +116,13 @@ impl Node {
         let lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
         let connection_limits = ConnectionLimits::new(&broker.config());
         let limits = connection_limits.shared();
-        let housekeeping = Housekeeping { broker: broker.clone(), dirs, connection_limits, bell: housekeeping_bell.clone() };
+        let housekeeping = Housekeeping {
+            broker: broker.clone(),
+            dirs,
+            connection_limits,
+            bell: housekeeping_bell.clone(),
+            flushes: metrics.flushes().clone(),
+        };
         let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
         let timers = Arc::new(Timers::default());
         let (shared, timed) = (timers.clone(), broker.clone());
@@ -163,6 +170,7 @@ fn metadata_options(
     dirs: &LogDirs,
     listeners: &Listeners,
     disk: Arc<dyn Disk>,
+    quorum: Arc<QuorumStats>,
     rng: &mut fastrand::Rng,
 ) -> Result<MetadataOptions, StartError> {
     let config = &settings.config;
@@ -213,6 +221,7 @@ fn metadata_options(
         segment_ms: config.metadata_log_segment_ms,
         seed: rng.u64(..),
         clock: clock::now,
+        stats: quorum,
     })
 }
 

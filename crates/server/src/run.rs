@@ -49,8 +49,8 @@ fn run(settings: Settings, levels: Option<LogLevels>) -> Result<(), StartError> 
     }
     let health = Arc::new(Health::new(clock::now().mono));
     let net_stats = Arc::<net::Stats>::default();
-    let metrics = Arc::new(Metrics::new(health.clone(), net_stats.clone()));
-    let pages = Pages { health: health.clone(), metrics: metrics.clone() };
+    let metrics = Arc::new(Metrics::new(health.clone(), net_stats.clone(), paths.clone(), settings.metrics_partitions));
+    let pages = Pages { health: health.clone(), metrics: metrics.clone(), turn: Arc::default() };
     let banner = Banner::new(&settings, &listeners, http.as_ref())?;
     let prepared = Prepared { settings, paths, locks, listeners, health, metrics, net_stats, levels };
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// Gregor's own key: where metrics and health are served, `HOST:PORT` or `off`.
 pub const HTTP_KEY: &str = "gregor.http.listener";
+/// Gregor's own key: whether the metrics page has series per partition, `true` (the default) or `false`.
+pub const METRICS_PARTITIONS_KEY: &str = "gregor.metrics.partitions";
 pub const CONTROLLER_LISTENER: &str = "CONTROLLER";
 
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub struct Settings {
     pub http: HttpListen,
     /// Somebody asked for this HTTP address, so that failing to open it is an error and not a warning.
     pub http_asked_for: bool,
+    pub metrics_partitions: bool,
     /// Started without a configuration: an empty directory is formatted, and hints are printed.
     pub zero_config: bool,
     pub notices: Vec<Notice>,
@@ -68,6 +71,13 @@ impl Settings {
 
     fn from_props(mut props: Props, zero_config: bool) -> Result<Settings, StartError> {
         let http = props.remove(HTTP_KEY);
+        let metrics_partitions = match props.remove(METRICS_PARTITIONS_KEY).as_deref().map(str::trim) {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                return Err(StartError::Config(format!("{METRICS_PARTITIONS_KEY}={other} is not valid; it must be true or false")));
+            }
+        };
         let notices = if zero_config { Vec::new() } else { config::notice::notices(&props) };
         if !props.contains_key("process.roles") {
             let advice = notices.iter().find(|n| matches!(n, Notice::Removed { key, .. } if key.starts_with("zookeeper")));
@@ -83,6 +93,7 @@ impl Settings {
             layers,
             config: Arc::new(config),
             http_asked_for: http.is_some(),
+            metrics_partitions,
             http: HttpListen::parse(http.as_deref().map_or(HttpListen::DEFAULT, str::trim)),
             zero_config,
             notices,
@@ -160,6 +171,9 @@ mod tests {
     fn kafkas_own_file_is_accepted_and_our_key_is_not_passed_on() {
         let settings = props(&format!("{COMBINED}gregor.http.listener=off\nnum.io.thread=8\n")).unwrap();
         assert_eq!(settings.http, HttpListen::Off);
+        assert!(settings.metrics_partitions);
+        assert!(!props(&format!("{COMBINED}gregor.metrics.partitions=false\n")).unwrap().metrics_partitions);
+        assert!(props(&format!("{COMBINED}gregor.metrics.partitions=no\n")).unwrap_err().contains("true or false"));
         assert_eq!(settings.config.node_id, 1);
         let notices: Vec<String> = settings.notices.iter().map(ToString::to_string).collect();
         assert_eq!(notices, ["num.io.thread is not a known configuration; did you mean num.io.threads?"]);
