@@ -57,6 +57,8 @@ pub struct ProducerBatch {
     pub leader_epoch: i32,
     /// The senders were told that it timed out while its request was in flight.
     pub expired: bool,
+    /// An earlier attempt got no answer: the broker may have it.
+    pub maybe_written: bool,
     /// The sealed bytes of the last attempt, kept for the next one. Without compression they are the records themselves and `buffer` is empty.
     pub sealed: Option<Sealed>,
 }
@@ -91,6 +93,7 @@ impl ProducerBatch {
             stamp: ProducerStamp::NONE,
             leader_epoch: -1,
             expired: false,
+            maybe_written: false,
             sealed: None,
         }
     }

@@ -54,9 +54,16 @@ impl Accumulator {
                 let result = Outcome::Written { base_offset: answer.base_offset, log_append_time: answer.log_append_time };
                 self.counters.records_sent += batch.count as u64;
                 self.finish(topic, number, batch, result);
+                self.recognise_held(topic, number);
             }
+            ErrorCode::OutOfOrderSequenceNumber if self.in_doubt(topic, number, &batch, now) => self.hold(topic, number, batch),
             ErrorCode::MessageTooLarge if batch.count > 1 && !batch.expired => self.split(topic, number, batch, now),
-            _ if self.can_retry(topic, number, &batch, &answer, now) => self.requeue(topic, number, batch, now),
+            _ if self.can_retry(topic, number, &batch, &answer, now) => {
+                let silent =
+                    matches!(code, ErrorCode::NetworkException | ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend);
+                let batch = ProducerBatch { maybe_written: batch.maybe_written || silent, ..batch };
+                self.requeue(topic, number, batch, now);
+            }
             _ => {
                 let failure = meaning::failure(code, &answer, &self.topics[topic].name, &batch);
                 if meaning::is_fatal(code) && self.config.idempotent {
@@ -88,7 +95,8 @@ impl Accumulator {
             ErrorCode::OutOfOrderSequenceNumber => {
                 // Expected behind a batch that failed; a true gap only when the broker has everything before this one.
                 let sequences = &partition.sequences;
-                let gap = !renumbered && (sequences.is_next(batch.stamp.base_sequence) || sequences.overtaken(batch.id));
+                let after_held = !partition.held.is_empty() && sequences.position(batch.id) == Some(partition.held.len());
+                let gap = !renumbered && (after_held || sequences.is_next(batch.stamp.base_sequence) || sequences.overtaken(batch.id));
                 if gap {
                     self.bump.push((topic, number));
                 }
@@ -106,7 +114,7 @@ impl Accumulator {
     }
 
     /// Puts a batch back: before everything that is numbered later, or not at all.
-    fn insert_in_order(&mut self, topic: usize, number: i32, batch: ProducerBatch) {
+    pub(super) fn insert_in_order(&mut self, topic: usize, number: i32, batch: ProducerBatch) {
         let partition = &mut self.topics[topic].partitions[number as usize];
         let position = match partition.sequences.position(batch.id) {
             Some(own) => {
@@ -190,11 +198,15 @@ impl Accumulator {
             let timeout = self.config.delivery_timeout;
             let state = &mut self.topics[topic];
             let partition = &mut state.partitions[number as usize];
-            let due = partition.queue.front().is_some_and(|front| now.saturating_since(front.created) >= timeout);
-            if !due {
+            let due = |batch: Option<&ProducerBatch>| batch.is_some_and(|batch| now.saturating_since(batch.created) >= timeout);
+            let batch = if due(partition.held.first()) {
+                partition.held.remove(0)
+            } else if due(partition.queue.front()) {
+                let Some(batch) = partition.queue.pop_front() else { return };
+                batch
+            } else {
                 return;
-            }
-            let Some(batch) = partition.queue.pop_front() else { return };
+            };
             if partition.sequences.find(batch.id).is_some() {
                 partition.sequences.unresolved = true;
             }

@@ -4,10 +4,12 @@
 //! `Sender`. Hot path: `append` allocates nothing per record.
 
 mod answers;
+mod drain;
+mod held;
 pub mod meaning;
 
 use crate::core::backoff::ExponentialBackoff;
-use crate::core::batch::{BatchFailure, BatchOutcome, HEADER, NO_TAG, Outcome, ProducerBatch, ProducerStamp, record_size_upper_bound};
+use crate::core::batch::{BatchFailure, BatchOutcome, HEADER, NO_TAG, Outcome, ProducerBatch, record_size_upper_bound};
 use crate::core::idempotence::{ProducerId, Sequences};
 use crate::core::metadata::MetadataCache;
 use crate::core::partitioner::{PartitionerKind, StickyPartitioner, partition_for_key};
@@ -61,6 +63,8 @@ pub struct Accumulator {
     producer: Option<ProducerId>,
     pub(super) fatal: Option<Error>,
     bump: Vec<(usize, i32)>,
+    /// Partitions that start numbering again with the next producer id.
+    renumber: Vec<(usize, i32)>,
     free: Vec<Vec<u8>>,
     rng: fastrand::Rng,
     completions: Vec<Completion>,
@@ -86,6 +90,8 @@ struct Partition {
     queue: VecDeque<ProducerBatch>,
     in_flight: u32,
     sequences: Sequences,
+    /// Refused although the broker may have them; in the order of their numbers, before everything else that is numbered.
+    held: Vec<ProducerBatch>,
     active: bool,
 }
 
@@ -183,6 +189,7 @@ impl Accumulator {
             producer: None,
             fatal: None,
             bump: Vec::new(),
+            renumber: Vec::new(),
             free: Vec::new(),
             rng,
             completions: Vec::new(),
@@ -356,105 +363,6 @@ impl Accumulator {
         Ok(Appended { partition: number, handle, wake })
     }
 
-    /// Takes out everything that should be sent now to nodes that `can_send`, and expires what waited too long.
-    pub fn drain(&mut self, now: Instant, mut can_send: impl FnMut(i32) -> bool) -> Drained {
-        let mut drained = Drained::default();
-        self.apply_epoch_bump();
-        self.expire_in_flight(now, &mut drained);
-        let urgent = self.memory_waiters > 0 || self.flushing > 0 || self.closing;
-        let mut requests: Vec<(Request, usize)> = Vec::new();
-        let mut refused: Vec<i32> = Vec::new();
-        for _ in 0..self.active.len() {
-            let Some((index, number)) = self.active.pop_front() else { break };
-            self.expire_queue(index, number, now);
-            let topic = &mut self.topics[index];
-            let partition = &mut topic.partitions[number as usize];
-            let Some(front) = partition.queue.front() else {
-                partition.active = false;
-                continue;
-            };
-            self.active.push_back((index, number));
-            let deadline = front.created + self.config.delivery_timeout;
-            let Some(leader) = partition.leader else {
-                drained.need_metadata = true;
-                drained.wait_until(deadline);
-                continue;
-            };
-            let newer_leader = front.attempts > 0 && partition.leader_epoch > front.leader_epoch;
-            if front.retry_at > now && !newer_leader {
-                drained.wait_until(front.retry_at);
-                continue;
-            }
-            let waited = now.saturating_since(front.created) >= self.config.linger;
-            let full = partition.queue.len() > 1 || front.is_full(self.config.batch_size, topic.ratio);
-            if !(urgent || waited || full || front.attempts > 0 || front.is_split) {
-                drained.wait_until(front.created + self.config.linger);
-                continue;
-            }
-            if self.config.guarantee_order && partition.in_flight > 0 {
-                drained.wait_until(deadline);
-                continue;
-            }
-            if refused.contains(&leader) || !can_send(leader) {
-                refused.push(leader);
-                drained.wait_until(deadline);
-                if !drained.waiting_nodes.contains(&leader) {
-                    drained.waiting_nodes.push(leader);
-                }
-                continue;
-            }
-            let size = front.estimated_size(topic.ratio);
-            let request = requests.iter_mut().find(|(request, _)| request.node == leader);
-            if request.as_ref().is_some_and(|(_, total)| total + size > self.config.max_request_size) {
-                drained.wait_until(now);
-                continue;
-            }
-            let stamp = if self.config.idempotent {
-                let Some(producer) = self.producer else {
-                    drained.need_producer_id = true;
-                    continue;
-                };
-                match stamp_next(partition, producer) {
-                    Stamp::Go(stamp) => stamp,
-                    Stamp::Wait => {
-                        drained.wait_until(deadline);
-                        continue;
-                    }
-                    Stamp::Bump => {
-                        self.bump.push((index, number));
-                        drained.wait_until(now);
-                        continue;
-                    }
-                }
-            } else {
-                ProducerStamp::NONE
-            };
-            let Some(mut batch) = partition.queue.pop_front() else { continue };
-            batch.stamp = stamp;
-            batch.closed = true;
-            batch.last_attempt = now;
-            batch.leader_epoch = partition.leader_epoch;
-            partition.in_flight += 1;
-            let sent = Sent { topic: index, partition: number, batch };
-            match request {
-                Some((request, total)) => {
-                    *total += size;
-                    request.batches.push(sent);
-                }
-                None => {
-                    let id = self.next_request_id;
-                    self.next_request_id += 1;
-                    requests.push((Request { id, node: leader, batches: vec![sent] }, size));
-                }
-            }
-        }
-        if self.config.adaptive {
-            self.update_load();
-        }
-        drained.requests = requests.into_iter().map(|(request, _)| request).collect();
-        drained
-    }
-
     /// Keeps the batches of a request that left, until `complete` or `fail_request`.
     pub fn sent(&mut self, request: u64, batches: Vec<Sent>) {
         self.counters.batches_sent += batches.len() as u64;
@@ -507,6 +415,7 @@ impl Accumulator {
         let mut aborted = Vec::new();
         for (index, topic) in self.topics.iter_mut().enumerate() {
             for (number, partition) in topic.partitions.iter_mut().enumerate() {
+                aborted.extend(partition.held.drain(..).map(|batch| (index, number as i32, batch)));
                 aborted.extend(partition.queue.drain(..).map(|batch| (index, number as i32, batch)));
             }
         }
@@ -521,6 +430,9 @@ impl Accumulator {
     /// The answer to InitProducerId.
     pub fn set_producer_id(&mut self, producer: ProducerId) {
         self.producer = Some(producer);
+        for (topic, number) in std::mem::take(&mut self.renumber) {
+            self.topics[topic].partitions[number as usize].sequences.restart(producer);
+        }
     }
 
     pub fn producer_id(&self) -> Option<ProducerId> {
@@ -533,44 +445,14 @@ impl Accumulator {
         for (topic, number) in waiting {
             let partition = &mut self.topics[topic].partitions[number as usize];
             partition.active = false;
-            for batch in std::mem::take(&mut partition.queue) {
+            let held = std::mem::take(&mut partition.held);
+            for batch in held.into_iter().chain(std::mem::take(&mut partition.queue)) {
                 let failure = BatchFailure { error: error.clone(), by_record: Vec::new() };
                 self.counters.records_failed += batch.count as u64;
                 self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
             }
         }
         self.fatal = Some(error);
-    }
-
-    /// KIP-360: partitions whose numbering is broken start again at 0 under the next epoch; the others follow when they are quiet.
-    fn apply_epoch_bump(&mut self) {
-        if self.bump.is_empty() {
-            return;
-        }
-        let partitions = std::mem::take(&mut self.bump);
-        let Some(producer) = self.producer else { return };
-        let bumped = match producer.epoch {
-            // The epochs of this id are used up: a new one is asked for, and numbering starts over with it.
-            i16::MAX => {
-                self.producer = None;
-                return;
-            }
-            epoch => ProducerId { id: producer.id, epoch: epoch + 1 },
-        };
-        tracing::debug!(producer_id = bumped.id, epoch = bumped.epoch, "producer epoch bumped");
-        self.producer = Some(bumped);
-        for (topic, number) in partitions {
-            self.topics[topic].partitions[number as usize].sequences.restart(bumped);
-        }
-    }
-
-    fn update_load(&mut self) {
-        let mut queues = Vec::new();
-        for topic in self.topics.iter_mut().filter(|topic| topic.partitions.len() > 1) {
-            queues.clear();
-            queues.extend(topic.available.iter().map(|number| (*number, topic.partitions[*number as usize].queue.len() as u32)));
-            topic.sticky.update_load(&queues, topic.partitions.len());
-        }
     }
 }
 
@@ -588,38 +470,6 @@ impl Drained {
     fn wait_until(&mut self, instant: Instant) {
         self.next = Some(self.next.map_or(instant, |next| next.min(instant)));
     }
-}
-
-enum Stamp {
-    Go(ProducerStamp),
-    Wait,
-    Bump,
-}
-
-/// The numbers of the next batch of a partition, if it may go now.
-fn stamp_next(partition: &mut Partition, producer: ProducerId) -> Stamp {
-    let Some(front) = partition.queue.front() else { return Stamp::Wait };
-    if partition.sequences.unresolved {
-        if partition.sequences.unfinished() > 0 && partition.sequences.find(front.id).is_none() {
-            return Stamp::Wait;
-        }
-        if partition.sequences.unfinished() == 0 {
-            if !partition.sequences.everything_acknowledged() {
-                return Stamp::Bump;
-            }
-            partition.sequences.unresolved = false;
-        }
-    }
-    let entry = match partition.sequences.find(front.id) {
-        // Another attempt waits until everything numbered before it is done.
-        Some(entry) if partition.sequences.first_unfinished().is_some_and(|first| first.batch == entry.batch) => entry,
-        Some(_) => return Stamp::Wait,
-        None => match partition.sequences.number(front.id, front.count, producer) {
-            Some(entry) => entry,
-            None => return Stamp::Wait,
-        },
-    };
-    Stamp::Go(ProducerStamp { producer_id: entry.producer.id, producer_epoch: entry.producer.epoch, base_sequence: entry.base_sequence })
 }
 
 fn check_size(size: usize, config: &AccumulatorConfig) -> Result<(), Blocked> {

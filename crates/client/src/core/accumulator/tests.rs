@@ -185,6 +185,66 @@ fn a_true_gap_bumps_the_epoch_and_renumbers() {
     assert_eq!(bench.reported(), [(vec![1], true), (vec![2], true)]);
 }
 
+/// Three batches of which the broker answered none; returns their base sequences.
+fn three_unanswered() -> (Bench, Vec<i32>) {
+    let mut bench = Bench::established(config());
+    for tag in 0..6 {
+        bench.append(tag, 400).unwrap();
+    }
+    bench.pass(5);
+    let requests: Vec<_> = std::iter::from_fn(|| bench.send()).take(3).collect();
+    let sequences = requests.iter().map(|(_, batches)| batches[0].1).collect();
+    for (request, _) in requests {
+        bench.answer(request, ErrorCode::NetworkException, -1);
+    }
+    bench.pass(2000);
+    (bench, sequences)
+}
+
+#[test]
+fn a_broker_that_knows_only_the_last_batch_does_not_get_the_others_twice() {
+    let (mut bench, sequences) = three_unanswered();
+    for (index, sequence) in sequences.iter().enumerate() {
+        let (request, batches) = bench.send().unwrap();
+        assert_eq!((batches[0].1, batches[0].2), (*sequence, 0));
+        assert!(bench.send().is_none(), "one after the other");
+        let code = if index < 2 { ErrorCode::OutOfOrderSequenceNumber } else { ErrorCode::None };
+        bench.answer(request, code, 40);
+    }
+    let mut reported = bench.reported();
+    reported.sort();
+    assert_eq!(reported, [(vec![0, 1], true), (vec![2, 3], true), (vec![4, 5], true)]);
+    assert!(bench.accumulator.is_empty());
+    assert_eq!(bench.accumulator.available_memory(), 10_000);
+}
+
+#[test]
+fn batches_that_the_broker_never_got_are_renumbered_in_order() {
+    let (mut bench, _) = three_unanswered();
+    for _ in 0..3 {
+        let (request, _) = bench.send().unwrap();
+        bench.answer(request, ErrorCode::OutOfOrderSequenceNumber, -1);
+    }
+    let mut again = Vec::new();
+    while let Some((request, batches)) = bench.send() {
+        again.push((batches[0].1, batches[0].2));
+        bench.answer(request, ErrorCode::None, i64::from(batches[0].1));
+    }
+    assert_eq!(again, [(0, 1), (2, 1), (4, 1)]);
+    assert_eq!(bench.reported(), [(vec![0, 1], true), (vec![2, 3], true), (vec![4, 5], true)]);
+}
+
+#[test]
+fn what_is_held_expires_too() {
+    let (mut bench, _) = three_unanswered();
+    let (request, _) = bench.send().unwrap();
+    bench.answer(request, ErrorCode::OutOfOrderSequenceNumber, -1);
+    bench.pass(10_000);
+    assert!(bench.send().is_none());
+    assert_eq!(bench.reported(), [(vec![0, 1], false), (vec![2, 3], false), (vec![4, 5], false)]);
+    assert!(bench.accumulator.is_empty());
+}
+
 #[test]
 fn too_large_batches_are_split_and_keep_their_numbers() {
     let mut bench = Bench::established(config());
