@@ -9,13 +9,13 @@ use wire::ErrorCode;
 use wire::messages::consumer_group_describe_response::DescribedGroup;
 use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
-use super::Shard;
+use super::{Shard, classic_step};
 use super::lifecycle::replayed;
 use crate::assignor::Assignor;
 use crate::group::Group;
-use crate::group::consumer::member::{LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
+use crate::group::consumer::member::{LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member};
 use crate::group::consumer::step::TimerChange;
-use crate::group::consumer::{ConsumerGroup, Context, Refusal, Step, left};
+use crate::group::consumer::{ConsumerGroup, Context, Downgrade, Refusal, Step, left};
 use crate::output::{Append, Completion, ConsumerStep, Deferred, Effect, Output, Reply, RequestContext, Token};
 use crate::records;
 use crate::timers::{Due, Timer};
@@ -40,7 +40,7 @@ impl Shard {
         }
     }
 
-    fn context(&self, now: Now, group_id: &str) -> Context<'_> {
+    pub(super) fn context(&self, now: Now, group_id: &str) -> Context<'_> {
         let settings = self.config.consumer_settings(self.cluster.image(), group_id);
         Context { now, config: &self.config, settings, cluster: &self.cluster }
     }
@@ -134,7 +134,7 @@ impl Shard {
                 return Ok((decided, response));
             }
             tracing::info!(group = group_id, member = %member.id, "a member leaves");
-            group.fence(&c, &[member], &mut decided.step)?;
+            decided.downgrade = fence(group, &c, &[member], &mut decided.step)?;
             return Ok((decided, left(request)));
         }
         let response = match self.groups.get(group_id) {
@@ -148,6 +148,10 @@ impl Shard {
                 // The group keeps its offsets and becomes one of this protocol.
                 decided.step.records.push(records::group_metadata_tombstone(group_id)?);
                 ConsumerGroup::new(group_id).heartbeat(&c, from, request, &mut decided.step)?
+            }
+            Some(Group::Classic(classic)) if request.member_epoch == 0 => {
+                let group = ConsumerGroup::upgraded(&c, classic, &mut decided.step)?;
+                group.heartbeat(&c, from, request, &mut decided.step)?
             }
             Some(_) => return Err(not_a_consumer_group(group_id)),
         };
@@ -174,6 +178,10 @@ impl Shard {
     ) {
         let Decided { step, downgrade } = decided;
         let deferred = Deferred { replies: vec![reply], api_version: context.api_version };
+        if let Some(Group::Classic(classic)) = self.groups.get_mut(group_id) {
+            // It becomes a consumer group: members that wait in the rebalance of the classic one come back to the new one.
+            classic.answer_all(ErrorCode::RebalanceInProgress, out);
+        }
         let mut effects = ConsumerStep {
             group_id: group_id.to_owned(),
             timers: step.timers,
@@ -193,16 +201,37 @@ impl Shard {
 
     /// The records of a step are in the log and applied.
     pub(super) fn consumer_applied(&mut self, now: Now, step: &mut ConsumerStep) {
-        for change in step.timers.drain(..) {
+        self.change_timers(now, std::mem::take(&mut step.timers));
+        if let Some(downgrade) = step.downgrade.take() {
+            self.downgraded(now, &step.group_id, downgrade);
+        }
+        if let (Some(refreshed), Some(Group::Consumer(group))) = (step.refreshed, self.groups.get_mut(&step.group_id)) {
+            group.set_refreshed(refreshed);
+        }
+    }
+
+    pub(super) fn change_timers(&mut self, now: Now, changes: Vec<TimerChange>) {
+        for change in changes {
             match change {
                 TimerChange::Set { timer, delay_ms, due } => self.timers.schedule(timer, now.mono, delay_ms, due),
                 TimerChange::SetIfAbsent { timer, delay_ms, due } => self.timers.schedule_if_absent(timer, now.mono, delay_ms, due),
                 TimerChange::Cancel(timer) => self.timers.cancel(&timer),
             }
         }
-        if let (Some(refreshed), Some(Group::Consumer(group))) = (step.refreshed, self.groups.get_mut(&step.group_id)) {
-            group.set_refreshed(refreshed);
+    }
+
+    /// The classic group takes the place of the consumer group.
+    fn downgraded(&mut self, now: Now, group_id: &str, downgrade: Downgrade) {
+        self.groups.insert(group_id.to_owned(), Group::Classic(*downgrade.group));
+        let mut out = Output::default();
+        if let Some((group, mut step)) = classic_step(self, group_id, now, &mut out) {
+            group.start_sessions(&mut step);
+            if let Some(reason) = downgrade.rebalance {
+                group.prepare_rebalance(&reason, &mut step);
+            }
         }
+        // Its members have yet to join, so nobody can be answered and nothing is written.
+        debug_assert!(out.replies.is_empty() && out.appends.is_empty());
     }
 
     pub(super) fn fire_consumer(&mut self, now: Now, group_id: &str, timer: Timer, due: Due, out: &mut Output) {
@@ -212,7 +241,7 @@ impl Shard {
         let result = if due == Due::Regexes {
             group.resolve_regexes(&c, &mut decided.step)
         } else if let Some(member) = group.timed_out(&timer, due) {
-            group.fence(&c, &[member], &mut decided.step)
+            fence(group, &c, &[member], &mut decided.step).map(|downgrade| decided.downgrade = downgrade)
         } else {
             return;
         };
@@ -255,7 +284,23 @@ impl Shard {
 #[derive(Default)]
 pub(super) struct Decided {
     pub(super) step: Step,
-    pub(super) downgrade: Option<crate::group::consumer::Downgrade>,
+    pub(super) downgrade: Option<Downgrade>,
+}
+
+/// Removes members; when only classic ones are left, the group goes back to their protocol.
+pub(super) fn fence(
+    group: &ConsumerGroup,
+    c: &Context,
+    members: &[Arc<Member>],
+    step: &mut Step,
+) -> Result<Option<Downgrade>, Refusal> {
+    if members.is_empty() {
+        return Ok(None);
+    }
+    if group.downgrades_without(c, members) {
+        return group.downgrade_without(c, members, step).map(Some);
+    }
+    group.fence(c, members, step).map(|()| None)
 }
 
 fn append(step_records: Vec<crate::CoordinatorRecord>, effects: ConsumerStep) -> Append {

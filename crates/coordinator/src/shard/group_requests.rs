@@ -6,6 +6,7 @@ use wire::ErrorCode;
 use wire::messages::delete_groups_response::DeletableGroupResult;
 use wire::messages::describe_groups_response::DescribedGroup;
 use wire::messages::leave_group_request::MemberIdentity;
+use wire::messages::leave_group_response::MemberResponse;
 use wire::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse,
     SyncGroupRequest,
@@ -34,6 +35,10 @@ impl Shard {
             return out;
         }
 
+        if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(group)) if !group.is_empty()) {
+            self.join_consumer_group(now, context, token, &request, &mut out);
+            return out;
+        }
         let waiting = Waiting { token, api_version };
         let mut creation = None;
         if !matches!(self.groups.get(&request.group_id), Some(Group::Classic(_))) {
@@ -67,7 +72,8 @@ impl Shard {
         }
         match self.groups.get(&request.group_id) {
             Some(Group::Classic(_)) => Ok(()),
-            Some(Group::Consumer(group)) if !group.is_empty() => Err(("", ErrorCode::InconsistentGroupProtocol)),
+            // Its members may be of either protocol.
+            Some(Group::Consumer(group)) if !group.is_empty() => Ok(()),
             Some(Group::Modern(group)) if !group.is_empty() || group.kind() == Kind::Share => {
                 Err(("", ErrorCode::InconsistentGroupProtocol))
             }
@@ -106,6 +112,9 @@ impl Shard {
             ErrorCode::InconsistentGroupProtocol
         } else if request.group_id.is_empty() {
             ErrorCode::InvalidGroupId
+        } else if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
+            self.sync_consumer_group(now, context, token, &request, &mut out);
+            return out;
         } else if let Some((group, mut step)) = classic_step(self, &request.group_id, now, &mut out) {
             if !group.is_empty() {
                 group.sync(&request, Waiting { token, api_version: context.api_version }, &mut step);
@@ -123,6 +132,8 @@ impl Shard {
         let mut out = Output::default();
         let result = if request.group_id.is_empty() {
             Err(ErrorCode::InvalidGroupId)
+        } else if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
+            self.heartbeat_consumer_group(now, &request)
         } else if let Some((group, mut step)) = classic_step(self, &request.group_id, now, &mut out) {
             group.heartbeat(&request, &mut step)
         } else {
@@ -142,17 +153,16 @@ impl Shard {
         if context.api_version < 3 {
             request.members = vec![MemberIdentity { member_id: std::mem::take(&mut request.member_id), ..Default::default() }];
         }
+        if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
+            self.leave_consumer_group(now, context, token, &request, &mut out);
+            return out;
+        }
         let Some((group, mut step)) = classic_step(self, &request.group_id, now, &mut out) else {
             out.reply(token, Reply::LeaveGroup(errors::leave_unknown_group(&request, context.api_version)));
             return out;
         };
         let members = group.leave(&request.members, &mut step);
-        let response = if context.api_version < 3 {
-            LeaveGroupResponse { error_code: members.first().map_or(0, |m| m.error_code), ..Default::default() }
-        } else {
-            LeaveGroupResponse { members, ..Default::default() }
-        };
-        let reply = (token, Reply::LeaveGroup(response));
+        let reply = (token, Reply::LeaveGroup(left_response(members, context.api_version)));
         // The answer to the last member waits until the empty group is stored.
         match out.appends.last_mut() {
             Some(append) if matches!(append.completion, Completion::Nothing) => {
@@ -234,4 +244,12 @@ impl Shard {
         tombstones.extend(group_tombstones(group_id, group));
         Ok(())
     }
+}
+
+/// Before version 3 one member leaves, and there is one place for its error.
+pub(super) fn left_response(members: Vec<MemberResponse>, api_version: i16) -> LeaveGroupResponse {
+    if api_version < 3 {
+        return LeaveGroupResponse { error_code: members.first().map_or(0, |m| m.error_code), ..Default::default() };
+    }
+    LeaveGroupResponse { members, ..Default::default() }
 }

@@ -6,6 +6,7 @@
 //! are in the log; so a failed append needs no undoing. The membership of classic groups lives in memory while they rebalance, as in
 //! Kafka; there the completions in `lifecycle` say what happens when a write is committed or fails.
 
+mod classic_in_consumer;
 mod consumer_requests;
 mod group_requests;
 mod lifecycle;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use wire::messages::GroupMetadataValue;
 
 use super::member::{Joined, Member, Protocol};
-use super::{ClassicGroup, State, Step};
+use super::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, State, Step};
 
 impl ClassicGroup {
     /// The group as of its last completed rebalance. Members come back with the chosen protocol only.
@@ -41,11 +41,29 @@ impl ClassicGroup {
         group
     }
 
-    /// The shard has its state: members must be heard of within their session timeouts.
-    pub(crate) fn on_loaded(&mut self, step: &mut Step) {
+    /// A stable group of these consumers, which were a group of another protocol before.
+    pub(crate) fn of_consumers(id: &str, generation_id: i32, members: Vec<Member>, now: Now) -> Self {
+        let mut group = ClassicGroup::new(id, now);
+        group.state = State::Stable;
+        group.generation_id = generation_id;
+        group.protocol_type = Some(CONSUMER_PROTOCOL_TYPE.to_owned());
+        for member in members {
+            group.add(member, CONSUMER_PROTOCOL_TYPE, None);
+        }
+        group.protocol_name = group.select_protocol();
+        group.subscribed_topics = group.compute_subscribed_topics();
+        group
+    }
+
+    pub(crate) fn start_sessions(&self, step: &mut Step) {
         for member in self.members.values() {
             self.schedule_session(&member.id, member.joined.session_timeout_ms, step);
         }
+    }
+
+    /// The shard has its state: members must be heard of within their session timeouts.
+    pub(crate) fn on_loaded(&mut self, step: &mut Step) {
+        self.start_sessions(step);
         if self.members.len() > usize::try_from(step.config.group_max_size).unwrap_or(0) {
             self.prepare_rebalance("the group is larger than group.max.size", step);
         }

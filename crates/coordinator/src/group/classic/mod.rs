@@ -137,6 +137,30 @@ impl ClassicGroup {
         }
     }
 
+    pub(crate) fn generation_id(&self) -> i32 {
+        self.generation_id
+    }
+
+    pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// The protocol of the generation; before there is one, that which would be chosen now.
+    pub(crate) fn chosen_protocol(&self) -> Option<String> {
+        self.protocol_name.clone().or_else(|| self.select_protocol())
+    }
+
+    /// What a member says of itself in the protocol of the generation.
+    pub(crate) fn metadata_of(&self, member_id: &str) -> Option<&Bytes> {
+        self.members.get(member_id)?.metadata(self.protocol_name.as_deref()?)
+    }
+
+    pub(crate) fn set_assignment(&mut self, member_id: &str, assignment: Bytes) {
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.assignment = assignment;
+        }
+    }
+
     fn is_leader(&self, member_id: &str) -> bool {
         self.leader_id.as_deref() == Some(member_id)
     }

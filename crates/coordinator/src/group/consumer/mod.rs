@@ -5,10 +5,13 @@
 //! `member` and `subscriptions` are the parts of the state; `target` asks the assignors, `reconcile` leads one member to its target;
 //! `migrate` turns classic groups into these and back.
 
+mod classic_members;
 mod describe;
+mod embedded;
 mod fence;
 mod heartbeat;
 pub(crate) mod member;
+mod migrate;
 mod offsets;
 mod reconcile;
 mod regexes;
@@ -110,10 +113,6 @@ impl ConsumerGroup {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
-    }
-
-    pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> {
-        self.members.values()
     }
 
     pub(crate) fn member(&self, member_id: &str) -> Option<&Arc<Member>> {
