@@ -27,6 +27,24 @@ pub fn hash_map_order<T>(mut items: Vec<T>, capacity: usize, hash: impl Fn(&T) -
     items
 }
 
+/// `Uuid.fromString` with its words for what is wrong.
+pub fn uuid(text: &str) -> Result<base::Uuid, String> {
+    if let Some(start) = text.get(..24).filter(|start| start.len() < text.len()) {
+        return Err(format!("Input string with prefix `{start}` is too long to be decoded as a base64 UUID"));
+    }
+    let unpadded = text.trim_end_matches('=');
+    let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if let Some(byte) = unpadded.bytes().find(|byte| !is_known(byte)) {
+        return Err(format!("Illegal base64 character {byte:x}"));
+    }
+    let size = unpadded.len() * 6 / 8;
+    if unpadded.len() % 4 == 1 {
+        return Err(if unpadded.len() == 1 { "Input byte[] should at least have 2 bytes for base64 bytes" } else { "Last unit does not have enough valid bits" }.to_owned());
+    }
+    let wrong = || format!("Input string `{text}` decoded as {size} bytes, which is not equal to the expected 16 bytes of a base64-encoded UUID");
+    if size == 16 { text.parse().map_err(|_| wrong()) } else { Err(wrong()) }
+}
+
 /// The class of the exception that Java's clients throw for an error, as `toString` prints it.
 pub fn exception_class(error: &client::Error) -> String {
     let name = match error {

@@ -2,12 +2,12 @@
 //! (`gregor topics`, `gregor kafka-topics`), and the exit code. Everything a tool does is in `tool/`; the node itself is `server`.
 //! Kafka counterpart: bin/*.sh and `kafka-run-class`.
 
-mod argparse;
 mod argparse4j;
 mod args;
 mod coordinator_record;
 mod failure;
 mod java;
+mod json;
 mod metadata_record;
 mod node;
 mod options;

@@ -107,6 +107,14 @@ impl Parser {
         self
     }
 
+    /// The option makes sense only together with one of these.
+    pub fn only_with(mut self, name: &str, names: &'static [&'static str]) -> Self {
+        if let Some(index) = self.find(name) {
+            self.opts[index].available_if = names;
+        }
+        self
+    }
+
     pub fn new(about: impl Into<String>) -> Self {
         Parser::empty(about).flag("help", "Print usage information.").flag("version", "Display Kafka version.")
     }

@@ -22,8 +22,13 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 /// The client properties of `--command-config`, with the servers of `--bootstrap-server`.
 pub fn config(options: &Options) -> Result<Config, Failure> {
+    config_from(options, "command-config")
+}
+
+/// The same where another option names the file.
+pub fn config_from(options: &Options, file: &str) -> Result<Config, Failure> {
     let mut config = Config::new();
-    if let Some(file) = options.value("command-config")? {
+    if let Some(file) = options.value(file)? {
         config.extend(properties::load(file)?);
     }
     if let Some(servers) = options.value("bootstrap-server")? {

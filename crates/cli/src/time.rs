@@ -1,5 +1,10 @@
 //! Owns: reading dates and durations as Kafka's tools take them, and printing times (`yyyy-MM-dd HH:mm:ss:SSS`, UTC).
 
+/// Milliseconds since the epoch, now.
+pub fn wall_ms() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
 /// Days since 1970-01-01 of a date of the Gregorian calendar.
 fn days_from_date(year: i64, month: i64, day: i64) -> i64 {
     let shifted = if month <= 2 { year - 1 } else { year };

@@ -44,6 +44,8 @@ pub struct Program {
 struct Flags<'a> {
     names: Vec<&'a str>,
     takes_value: bool,
+    /// Takes every word up to the next option.
+    takes_many: bool,
 }
 
 impl Flags<'_> {
@@ -66,11 +68,12 @@ fn flags(help: &str) -> Vec<Flags<'_>> {
 fn option(line: &str) -> Option<Flags<'_>> {
     let rest = line.strip_prefix("  ").filter(|rest| rest.starts_with('-'))?;
     let title = rest.split("  ").next().unwrap_or(rest);
-    let mut found = Flags { names: Vec::new(), takes_value: false };
+    let mut found = Flags { names: Vec::new(), takes_value: false, takes_many: false };
     for part in title.split(", ") {
         let (name, value) = part.split_once(' ').unwrap_or((part, ""));
         found.names.push(name);
         found.takes_value |= !value.is_empty();
+        found.takes_many |= value.ends_with(" ...]");
     }
     Some(found)
 }
@@ -159,6 +162,11 @@ impl Program {
         }
     }
 
+    /// An error that the tool itself finds in what was parsed.
+    pub fn refuse(&self, message: impl Into<String>) -> Failure {
+        self.error(&self.top, message.into()).report()
+    }
+
     fn error(&self, level: &Level, message: String) -> UsageError {
         let usage = level.help.split("\n\n").next().unwrap_or_default().trim_end();
         UsageError { message, program: self.name, usage, candidates: Vec::new() }
@@ -177,7 +185,7 @@ impl Program {
                 continue;
             }
             if !state.at_flag() {
-                if level.name.is_empty() && !state.separated {
+                if level.name.is_empty() && !state.separated && !self.commands.is_empty() {
                     self.check_complete(level, &known, &found, exclusive.is_some(), state);
                     return self.command(&word, state, parsed);
                 }
@@ -204,6 +212,10 @@ impl Program {
                 let value = self.value(level, &option, glued, state)?;
                 let slot = parsed.values.entry(option.key()).or_default();
                 slot.extend(value);
+                while option.takes_many && !state.at_flag() && self.expand(level, state)? {
+                    slot.extend(state.words.get(state.next).cloned());
+                    state.next += 1;
+                }
                 found.push(option.key());
             }
         }
@@ -315,7 +327,8 @@ impl Program {
             value = state.words.get(state.next).cloned();
             state.next += 1;
         }
-        let Some(value) = value else { return Err(fail("expected one argument".to_owned())) };
+        let wanted = if option.takes_many { "expected 1 argument(s)" } else { "expected one argument" };
+        let Some(value) = value else { return Err(fail(wanted.to_owned())) };
         let is_integer = level.integers.iter().any(|name| option.names.contains(name));
         if is_integer && value.parse::<i32>().is_err() {
             let radix = if value.parse::<i64>().is_ok() { " under radix 10" } else { "" };
@@ -384,8 +397,8 @@ mod tests {
     #[test]
     fn options_are_read_from_the_help() {
         let found = flags(SUB);
-        assert_eq!(found[1], Flags { names: vec!["--config", "-c"], takes_value: true });
-        assert_eq!(found[3], Flags { names: vec!["--quick", "-q"], takes_value: false });
+        assert_eq!(found[1], Flags { names: vec!["--config", "-c"], takes_value: true, takes_many: false });
+        assert_eq!(found[3], Flags { names: vec!["--quick", "-q"], takes_value: false, takes_many: false });
         assert_eq!((found[2].textual(), found[2].key()), ("--id/-i".to_owned(), "id".to_owned()));
     }
 

@@ -1,6 +1,6 @@
 //! `kafka-consumer-perf-test`: reads records as fast as they come and prints rates. Kafka counterpart: ConsumerPerformance.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use client::{Config, Consumer};
 
@@ -13,31 +13,13 @@ use crate::{properties, session, time};
 const MEGABYTE: f64 = 1024.0 * 1024.0;
 
 fn parser() -> Parser {
-    Parser::new("This tool is used to verify the consumer performance.")
-        .text("bootstrap-server", "server to connect to", "REQUIRED: The servers to connect to.")
-        .text("topic", "topic", "The topic to read.")
-        .text("include", "Java regex (String)", "A regular expression for the topics to read.")
-        .text("group", "gid", "The consumer group.")
-        .default(format!("perf-consumer-{}", fastrand::u32(0..100_000)))
-        .value("fetch-size", Kind::Integer, "size", "How much one partition gives in one fetch.")
-        .default("1048576")
-        .text("command-property", "prop1=val1", "A consumer config as key=value; may be repeated.")
-        .flag("from-latest", "Without a committed offset, start at the newest record instead of the oldest.")
-        .value("socket-buffer-size", Kind::Integer, "size", "Size of the socket's receive buffer.")
-        .default("2097152")
-        .text("consumer.config", "config file", "(Deprecated) Use --command-config.")
-        .text("command-config", "config file", "Property file with consumer configs.")
-        .flag("print-metrics", "Print the consumer's counters at the end.")
-        .flag("show-detailed-stats", "Print a line for each reporting interval.")
-        .optional_value("timeout", Kind::Long, "milliseconds", "How long to wait for the next record.")
-        .default("10000")
-        .value("messages", Kind::Long, "count", "(Deprecated) Use --num-records.")
-        .value("num-records", Kind::Long, "count", "REQUIRED: How many records to read.")
-        .value("reporting-interval", Kind::Long, "interval_ms", "Milliseconds between progress lines.")
-        .default("5000")
-        .text("date-format", "date format", "How times are printed, as for java.text.SimpleDateFormat; in UTC.")
-        .default("yyyy-MM-dd HH:mm:ss:SSS")
-        .flag("hide-header", "Print no header.")
+    Parser::documented("This tool is used to verify the consumer performance.", include_str!("../help/kafka-consumer-perf-test.txt"))
+        .default_of("group", format!("perf-consumer-{}", fastrand::u32(0..100_000)))
+        .default_of("fetch-size", "1048576")
+        .default_of("socket-buffer-size", "2097152")
+        .default_of("timeout", "10000")
+        .default_of("reporting-interval", "5000")
+        .default_of("date-format", "yyyy-MM-dd HH:mm:ss:SSS")
 }
 
 struct Plan {
@@ -103,10 +85,6 @@ fn plan(options: &Options) -> Result<Plan, Failure> {
     })
 }
 
-fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
-}
-
 /// Milliseconds spent without partitions: waiting to join, or between losing all and getting some.
 #[derive(Default)]
 struct Joining {
@@ -138,7 +116,7 @@ async fn measure(plan: Plan) -> Result<(), Failure> {
         );
     }
     let mut consumer = Consumer::new(plan.config.clone())?;
-    let (start_ms, start) = (wall_ms(), Instant::now());
+    let (start_ms, start) = (time::wall_ms(), Instant::now());
     let mut joining = Joining { since: Some(start), ..Joining::default() };
     let (records, bytes) = read(&mut consumer, &plan, &mut joining).await?;
     let end_ms = start_ms + start.elapsed().as_millis() as i64;
@@ -211,7 +189,7 @@ fn progress(plan: &Plan, elapsed: Duration, total: (u64, u64), interval: (u64, u
     let per_second = |amount: f64| if fetch_ms <= 0 { 0.0 } else { 1000.0 * amount / fetch_ms as f64 };
     format!(
         "{}, 0, {:.4}, {:.4}, {}, {:.4}, {join_ms}, {fetch_ms}, {:.4}, {:.4}",
-        time::format_pattern(wall_ms(), &plan.date_format),
+        time::format_pattern(time::wall_ms(), &plan.date_format),
         total.1 as f64 / MEGABYTE,
         1000.0 * megabytes / elapsed_ms,
         total.0,

@@ -193,7 +193,6 @@ async fn failures(admin: &Admin, updates: &BTreeMap<String, i16>, upgrade_type: 
         feature: name.clone(),
         max_version_level: *level,
         upgrade_type,
-        allow_downgrade: upgrade_type != UPGRADE,
         ..Default::default()
     });
     let timeout_ms = i32::try_from(admin.timeout().as_millis()).unwrap_or(i32::MAX);

@@ -10,16 +10,7 @@ use crate::out::say;
 use crate::session;
 
 fn parser() -> Parser {
-    Parser::new("This tool helps to list groups of all types.")
-        .text("bootstrap-server", "server to connect to", "REQUIRED: The Kafka server to connect to.")
-        .required()
-        .text("command-config", "command config property file", "Property file with client configs.")
-        .flag("list", "List the groups.")
-        .text("group-type", "type", "Only groups of this type: classic, consumer, share or streams.")
-        .text("protocol", "protocol", "Only groups of this protocol type.")
-        .flag("consumer", "Only groups of consumers, classic or not.")
-        .flag("share", "Only share groups.")
-        .flag("streams", "Only streams groups.")
+    Parser::documented("This tool helps to list groups of all types.", include_str!("../help/kafka-groups.txt"))
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use crate::argparse4j::{Level, Parsed, Program};
 use crate::failure::Failure;
 use crate::java::exception_text;
 use crate::out::say;
-use crate::{properties, session, table};
+use crate::{java, properties, session, table};
 
 const PROGRAM: Program = Program {
     name: "kafka-metadata-quorum",
@@ -298,8 +298,8 @@ async fn remove_controller(admin: &Admin, parsed: &Parsed) -> Result<(), Failure
         return Err(Failure::new(format!("Invalid negative --controller-id: {id}")));
     }
     let text = parsed.value("controller-directory-id").unwrap_or_default();
-    let unparsed = |error: <Uuid as std::str::FromStr>::Err| Failure::new(format!("Failed to parse --controller-directory-id: {error}"));
-    let directory_id: Uuid = text.parse().map_err(unparsed)?;
+    let unparsed = |error| Failure::new(format!("Failed to parse --controller-directory-id: {error}"));
+    let directory_id = java::uuid(text).map_err(unparsed)?;
     if !parsed.has("dry-run") {
         let request = RemoveRaftVoterRequest { voter_id: id, voter_directory_id: directory_id, ..Default::default() };
         let response = admin.any(request).await.map_err(executed)?;

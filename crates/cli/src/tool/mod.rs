@@ -18,13 +18,20 @@ mod consumer_groups;
 mod consumer_perf;
 mod delete_records;
 mod dump_log;
+mod e2e_latency;
 mod features;
+mod leader_election;
+mod log_dirs;
 mod metadata_quorum;
 mod get_offsets;
 mod groups;
+mod json;
 mod producer_perf;
 mod storage;
+mod streams_reset;
 mod topics;
+mod verifiable_consumer;
+mod verifiable_producer;
 
 pub const TOOLS: &[Tool] = &[
     Tool { name: "topics", about: "create, list, describe, alter and delete topics", run: topics::run },
@@ -36,11 +43,21 @@ pub const TOOLS: &[Tool] = &[
     Tool { name: "groups", about: "list groups of every type", run: groups::run },
     Tool { name: "delete-records", about: "delete records before an offset", run: delete_records::run },
     Tool { name: "cluster", about: "the id of a cluster, its brokers and controllers", run: cluster::run },
+    Tool { name: "leader-election", about: "elect preferred or unclean leaders", run: leader_election::run },
+    Tool { name: "log-dirs", about: "what the log directories of brokers hold", run: log_dirs::run },
     Tool { name: "features", about: "show and change the feature levels of a cluster", run: features::run },
     Tool { name: "metadata-quorum", about: "show and change the quorum of controllers", run: metadata_quorum::run },
     Tool { name: "broker-api-versions", about: "what requests brokers understand", run: broker_api_versions::run },
     Tool { name: "producer-perf-test", about: "measure how fast records can be produced", run: producer_perf::run },
     Tool { name: "consumer-perf-test", about: "measure how fast records can be consumed", run: consumer_perf::run },
+    Tool { name: "e2e-latency", about: "measure how long a record takes from producer to consumer", run: e2e_latency::run },
+    Tool { name: "verifiable-producer", about: "send numbers, print what became of each as JSON", run: verifiable_producer::run },
+    Tool { name: "verifiable-consumer", about: "read as a member of a group, print events as JSON", run: verifiable_consumer::run },
+    Tool {
+        name: "streams-application-reset",
+        about: "move the offsets of a Kafka Streams application, delete its internal topics",
+        run: streams_reset::run,
+    },
     Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },
     Tool { name: "storage", about: "format data directories, or look at them", run: storage::run },
 ];

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::Uuid;
 use client::admin::{
     ConfigEntry, ConfigResourceType, CreateTopicsOptions, NewPartitions, NewTopic, TopicDescription, TopicListing, TopicPartitionInfo,
 };
@@ -16,6 +15,7 @@ use crate::failure::Failure;
 use crate::java::{hash_map_order, string_hash};
 use crate::options::{Options, Parser};
 use crate::out::{complain, say};
+use crate::java;
 use crate::session::{self, IncludeList};
 
 /// How long the controller may take for a change.
@@ -264,7 +264,7 @@ async fn reassignments(admin: &Admin, topics: &[TopicDescription]) -> Result<BTr
 }
 
 async fn describe(admin: &Admin, options: &Options) -> Result<(), Failure> {
-    let id = options.value("topic-id")?.map(|text| text.parse::<Uuid>().map_err(|error| Failure::new(error.to_string()))).transpose()?;
+    let id = options.value("topic-id")?.map(|text| java::uuid(text).map_err(Failure::new)).transpose()?;
     let exclude_internal = options.has("exclude-internal");
     let mut descriptions = if let Some(id) = id.filter(|id| !id.is_zero()) {
         let all = admin.list_topics().await?;

@@ -20,35 +20,13 @@ use format::{Formatter, Shown};
 const DEFAULT_FORMATTER: &str = "org.apache.kafka.tools.consumer.DefaultMessageFormatter";
 
 fn parser() -> Parser {
-    let properties = "A property of the formatter as key=value: print.timestamp, print.key, print.offset, print.epoch, print.partition, \
-                      print.headers, print.value, key.separator, line.separator, headers.separator, null.literal, key.deserializer, \
-                      value.deserializer, headers.deserializer. May be repeated.";
-    Parser::new("This tool helps to read data from Kafka topics and outputs it to standard output.")
-        .text("topic", "topic", "The topic to read.")
-        .text("include", "Java regex (String)", "A regular expression for the topics to read.")
-        .value("partition", Kind::Integer, "partition", "The partition to read, from its end unless --offset is given.")
-        .text("offset", "consume offset", "The offset to start from: a number, 'earliest' or 'latest'.")
-        .default("latest")
-        .text("consumer-property", "consumer_prop", "(Deprecated) Use --command-property.")
-        .text("command-property", "consumer_prop", "A consumer config as key=value; may be repeated.")
-        .text("consumer.config", "config file", "(Deprecated) Use --command-config.")
-        .text("command-config", "config file", "Property file with consumer configs; --command-property goes first.")
-        .text("formatter", "class", "What prints the records: DefaultMessageFormatter, LoggingMessageFormatter, NoOpMessageFormatter, OffsetsMessageFormatter, GroupMetadataMessageFormatter or TransactionLogMessageFormatter of org.apache.kafka.tools.consumer.")
-        .default(DEFAULT_FORMATTER)
-        .text("property", "prop", "(Deprecated) Use --formatter-property.")
-        .text("formatter-property", "prop", properties)
-        .text("formatter-config", "config file", "Property file for the formatter; --formatter-property goes first.")
-        .flag("from-beginning", "Without a committed offset, start at the oldest record instead of the newest.")
-        .value("max-messages", Kind::Integer, "num_messages", "Stop after this many records.")
-        .value("timeout-ms", Kind::Long, "timeout_ms", "Stop when no record came for this long.")
-        .flag("skip-message-on-error", "Go on after a record that cannot be printed.")
-        .text("bootstrap-server", "server to connect to", "REQUIRED: The servers to connect to.")
-        .text("key-deserializer", "deserializer for keys", "Class that makes keys printable.")
-        .text("value-deserializer", "deserializer for values", "Class that makes values printable.")
-        .flag("enable-systest-events", "Print when the consumer has shut down.")
-        .text("isolation-level", "", "read_committed leaves out records of transactions that are not committed.")
-        .default("read_uncommitted")
-        .text("group", "consumer group id", "The consumer group.")
+    Parser::documented(
+        "This tool helps to read data from Kafka topics and outputs it to standard output.",
+        include_str!("../../help/kafka-console-consumer.txt"),
+    )
+    .default_of("offset", "latest")
+    .default_of("formatter", DEFAULT_FORMATTER)
+    .default_of("isolation-level", "read_uncommitted")
 }
 
 /// What the command line asks for.
@@ -254,7 +232,7 @@ async fn consume(wanted: Wanted) -> Result<(), Failure> {
 }
 
 /// The exit code that a shell sees after the signal that came.
-async fn signalled() -> i32 {
+pub async fn signalled() -> i32 {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return std::future::pending().await;

@@ -31,50 +31,28 @@ const MERGED: [(&str, &str); 11] = [
     ("max-block-ms", "max.block.ms"),
 ];
 
+/// Values of options that are absent.
+const DEFAULTS: [(&str, &str); 12] = [
+    ("batch-size", "16384"),
+    ("message-send-max-retries", "3"),
+    ("retry-backoff-ms", "100"),
+    ("timeout", "1000"),
+    ("request-required-acks", "-1"),
+    ("request-timeout-ms", "1500"),
+    ("metadata-expiry-ms", "300000"),
+    ("max-block-ms", "60000"),
+    ("max-memory-bytes", "33554432"),
+    ("max-partition-memory-bytes", "16384"),
+    ("line-reader", READER),
+    ("socket-buffer-size", "102400"),
+];
+
 fn parser() -> Parser {
-    let properties = "A property of the line reader as key=value: parse.key, key.separator, parse.headers, headers.delimiter, \
-                      headers.separator, headers.key.separator, null.marker, ignore.error. May be repeated.";
-    Parser::new("This tool helps to read data from standard input and publish it to Kafka.")
-        .text("topic", "topic", "REQUIRED: The topic to send to.")
-        .text("bootstrap-server", "server to connect to", "REQUIRED: The servers to connect to, HOST1:PORT1,HOST2:PORT2.")
-        .flag("sync", "Wait for the answer to each record before the next is read.")
-        .optional_text("compression-codec", "compression-codec", "none, gzip, snappy, lz4 or zstd; gzip when no value is given.")
-        .value("batch-size", Kind::Integer, "size", "Bytes of a batch (batch.size).")
-        .default("16384")
-        .value("message-send-max-retries", Kind::Integer, "", "How often a send is tried again (retries).")
-        .default("3")
-        .value("retry-backoff-ms", Kind::Long, "", "How long to wait before trying again (retry.backoff.ms).")
-        .default("100")
-        .value("timeout", Kind::Long, "timeout_ms", "How long a record waits for company (linger.ms).")
-        .default("1000")
-        .text("request-required-acks", "request required acks", "Who has to acknowledge (acks).")
-        .default("-1")
-        .value("request-timeout-ms", Kind::Integer, "request timeout ms", "How long an acknowledgement may take (request.timeout.ms).")
-        .default("1500")
-        .value(
-            "metadata-expiry-ms",
-            Kind::Long,
-            "metadata expiration interval",
-            "Age at which metadata is fetched anew (metadata.max.age.ms).",
-        )
-        .default("300000")
-        .value("max-block-ms", Kind::Long, "max block on send", "How long a send may block (max.block.ms).")
-        .default("60000")
-        .value("max-memory-bytes", Kind::Long, "total memory in bytes", "Memory for records that wait (buffer.memory).")
-        .default("33554432")
-        .value("max-partition-memory-bytes", Kind::Integer, "memory in bytes per partition", "(Deprecated) Use --batch-size.")
-        .default("16384")
-        .text("line-reader", "reader_class", "The class that reads lines; only LineMessageReader exists.")
-        .default(READER)
-        .value("socket-buffer-size", Kind::Integer, "size", "Size of the socket's send buffer (send.buffer.bytes).")
-        .default("102400")
-        .text("property", "prop", "(Deprecated) Use --reader-property.")
-        .text("reader-property", "prop", properties)
-        .text("reader-config", "config file", "Property file for the line reader; --reader-property goes first.")
-        .text("producer-property", "producer_prop", "(Deprecated) Use --command-property.")
-        .text("command-property", "producer_prop", "A producer config as key=value; may be repeated.")
-        .text("producer.config", "config file", "(Deprecated) Use --command-config.")
-        .text("command-config", "config file", "Property file with producer configs; --command-property goes first.")
+    let parser = Parser::documented(
+        "This tool helps to read data from standard input and publish it to Kafka.",
+        include_str!("../../help/kafka-console-producer.txt"),
+    );
+    DEFAULTS.into_iter().fold(parser, |parser, (name, value)| parser.default_of(name, value))
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 
 mod csv;
 mod describe;
-mod group;
+pub mod group;
 mod reset;
 
 use std::collections::BTreeMap;
@@ -28,44 +28,12 @@ pub const SCENARIOS: [&str; 8] =
 const MISSING: &str = "-";
 
 fn parser() -> Parser {
-    Parser::new(
+    let parser = Parser::documented(
         "This tool helps to list all consumer groups, describe a consumer group, delete consumer group info, or reset consumer group offsets.",
-    )
-    .text("bootstrap-server", "server to connect to", "The servers to connect to. REQUIRED except with --validate-regex.")
-    .text("group", "consumer group", "The group; may be repeated.")
-    .text("topic", "topic", "The topic whose offsets are meant, or topic:0,1,2 for some of its partitions; may be repeated.")
-    .flag("all-topics", "All topics of the group, with --reset-offsets.")
-    .flag("list", "List the groups.")
-    .flag("describe", "Show where groups are, and how far behind the end of the log.")
-    .flag("all-groups", "All groups.")
-    .flag("delete", "Delete groups with their offsets.")
-    .value("timeout", Kind::Long, "timeout (ms)", "How long an answer may take.")
-    .default("30000")
-    .text("command-config", "command config property file", "Property file with client configs.")
-    .flag("reset-offsets", "Move the offsets of groups that have no members. Choose what with one of --to-offset, --shift-by, --to-datetime, --by-duration, --to-earliest, --to-latest, --to-current, --from-file, and where with --topic or --all-topics.")
-    .flag("delete-offsets", "Delete a group's offsets of topics.")
-    .flag("dry-run", "Only show what --reset-offsets would do (the default).")
-    .flag("execute", "Do what --reset-offsets shows.")
-    .flag("export", "Print the plan of --reset-offsets as CSV.")
-    .value("to-offset", Kind::Long, "offset", "Move to this offset.")
-    .text("from-file", "path to CSV file", "Move to the offsets in a CSV file.")
-    .text("to-datetime", "datetime", "Move to the first record at or after 'YYYY-MM-DDThh:mm:ss.sss'.")
-    .text("by-duration", "duration", "Move to where the log was 'PnDTnHnMnS' ago.")
-    .flag("to-earliest", "Move to the oldest record.")
-    .flag("to-latest", "Move to the end.")
-    .flag("to-current", "Stay where the group is.")
-    .value("shift-by", Kind::Long, "number-of-offsets", "Move by a number of offsets, back if negative.")
-    .flag("members", "Describe the members.")
-    .available_if(&["describe"])
-    .flag("verbose", "Describe more.")
-    .available_if(&["describe"])
-    .flag("offsets", "Describe offsets and lag (the default).")
-    .available_if(&["describe"])
-    .optional_text("state", "", "With --describe, the state of groups; with --list also a filter, as in --state stable,empty.")
-    .available_if(&["describe", "list"])
-    .optional_text("type", "", "With --list, the types of groups, or a filter, as in --type classic,consumer.")
-    .available_if(&["list"])
-    .text("validate-regex", "regex", "Say whether a regular expression can be subscribed to.")
+        include_str!("../../help/kafka-consumer-groups.txt"),
+    );
+    let parser = ["members", "verbose", "offsets"].into_iter().fold(parser, |parser, name| parser.only_with(name, &["describe"]));
+    parser.only_with("state", &["describe", "list"]).only_with("type", &["list"]).default_of("timeout", "30000")
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

@@ -42,29 +42,14 @@ const DECODERS: [&str; 5] =
     ["offsets-decoder", "transaction-log-decoder", "cluster-metadata-decoder", "remote-log-metadata-decoder", "share-group-state-decoder"];
 
 fn parser() -> Parser {
-    let class = "Class that decodes them: org.apache.kafka.tools.api.StringDecoder, IntegerDecoder, LongDecoder or DefaultDecoder.";
-    Parser::new(
+    Parser::documented(
         "This tool helps to parse a log file and dump its contents to the console, useful for debugging a seemingly corrupt log segment.",
+        include_str!("../../help/kafka-dump-log.txt"),
     )
-    .flag("print-data-log", "Print keys and values of the records. Implied by every decoder.")
-    .flag("verify-index-only", "Check the index against the log without printing its entries.")
-    .flag("index-sanity-check", "Make only the check of an index that a broker makes when it starts.")
-    .text("files", "file1, file2, ...", "REQUIRED: The comma separated list of files to look at.")
-    .value("max-message-size", Kind::Integer, "size", "Size of the largest message.")
-    .default("5242880")
-    .value("max-bytes", Kind::Integer, "size", "Read at most this many bytes of each log.")
-    .default("2147483647")
-    .flag("deep-iteration", "Look at each record and not only at batches. Implied by print-data-log.")
-    .optional_text("value-decoder-class", "", format!("How to print values. {class}"))
-    .default(decode::STRING_DECODER)
-    .optional_text("key-decoder-class", "", format!("How to print keys. {class}"))
-    .default(decode::STRING_DECODER)
-    .flag("offsets-decoder", "Decode the records as those of __consumer_offsets.")
-    .flag("transaction-log-decoder", "Decode the records as those of __transaction_state.")
-    .flag("cluster-metadata-decoder", "Decode the records as cluster metadata.")
-    .flag("remote-log-metadata-decoder", "Decode the records as remote log metadata.")
-    .flag("share-group-state-decoder", "Decode the records as those of __share_group_state.")
-    .flag("skip-record-metadata", "Print no metadata of records; leaves out control records too.")
+    .default_of("max-message-size", "5242880")
+    .default_of("max-bytes", "2147483647")
+    .default_of("value-decoder-class", decode::STRING_DECODER)
+    .default_of("key-decoder-class", decode::STRING_DECODER)
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {

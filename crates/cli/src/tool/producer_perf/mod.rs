@@ -9,53 +9,23 @@ use std::time::{Duration, Instant};
 use client::producer::{DeliveryListener, DeliveryReport, TrySendError};
 use client::{Config, Producer, ProducerRecord};
 
-use crate::argparse::{Arg, Command, Parsed, Program, Takes};
+use crate::argparse4j::{Level, Parsed, Program};
 use crate::failure::Failure;
 use crate::out::{complain, say};
 use crate::{properties, session};
 use stats::Stats;
 
-const NAME: &str = "kafka-producer-perf-test";
-
-const fn arg(long: &'static str, takes: Takes, required: bool, help: &'static str) -> Arg {
-    Arg { long, short: "", takes, required, help }
-}
-
-const COMMAND: Command = Command {
-    name: NAME,
-    usage: "usage: kafka-producer-perf-test
-       [-h] [--bootstrap-server BOOTSTRAP-SERVER] --topic TOPIC
-       --num-records NUM-RECORDS [--payload-delimiter PAYLOAD-DELIMITER]
-       --throughput THROUGHPUT
-       [--producer-props PROP-NAME=PROP-VALUE [PROP-NAME=PROP-VALUE ...]]
-       [--command-property PROP-NAME=PROP-VALUE [PROP-NAME=PROP-VALUE ...]]
-       [--producer.config CONFIG-FILE] [--command-config CONFIG-FILE]
-       [--print-metrics] [--transactional-id TRANSACTIONAL-ID]
-       [--transaction-duration-ms TRANSACTION-DURATION]
-       [--warmup-records WARMUP-RECORDS] [--reporting-interval INTERVAL-MS]
-       (--record-size RECORD-SIZE | --payload-file PAYLOAD-FILE |
-       --payload-monotonic)",
-    help: "Measures how fast records can be produced.",
-    args: &[
-        arg("--bootstrap-server", Takes::One, false, "The servers to connect to."),
-        arg("--topic", Takes::One, true, "The topic to send to."),
-        arg("--num-records", Takes::One, true, "How many records to send."),
-        arg("--payload-delimiter", Takes::One, false, "What separates the payloads in --payload-file; a new line by default."),
-        arg("--throughput", Takes::One, true, "About how many records to send in a second; -1 for as many as possible."),
-        arg("--producer-props", Takes::Many, false, "(Deprecated) Use --command-property."),
-        arg("--command-property", Takes::Many, false, "Producer configs as key=value."),
-        arg("--producer.config", Takes::One, false, "(Deprecated) Use --command-config."),
-        arg("--command-config", Takes::One, false, "Property file with producer configs."),
-        arg("--print-metrics", Takes::Nothing, false, "Print the producer's counters at the end."),
-        arg("--transactional-id", Takes::One, false, "The transactional id to use."),
-        arg("--transaction-duration-ms", Takes::One, false, "How long a transaction lasts at most."),
-        arg("--warmup-records", Takes::One, false, "This many records at the start are left out of the steady state's figures."),
-        arg("--reporting-interval", Takes::One, false, "Milliseconds between progress lines (default: 5000)."),
-        arg("--record-size", Takes::One, false, "Bytes of each record."),
-        arg("--payload-file", Takes::One, false, "A text file of payloads, picked at random."),
-        arg("--payload-monotonic", Takes::Nothing, false, "Send the numbers 0, 1, 2, ..."),
-    ],
-    exclusive: &PAYLOADS,
+const PROGRAM: Program = Program {
+    name: "kafka-producer-perf-test",
+    top: Level {
+        required: &["--topic", "--num-records", "--throughput"],
+        exclusive: &PAYLOADS,
+        one_required: true,
+        integers: &["--record-size"],
+        ..Level::new("", include_str!("../../help/kafka-producer-perf-test.txt"))
+    },
+    commands: &[],
+    from_file: false,
 };
 
 const PAYLOADS: [&str; 3] = ["--record-size", "--payload-file", "--payload-monotonic"];
@@ -78,16 +48,9 @@ enum Payload {
     Number,
 }
 
-fn refuse(text: &str) -> Failure {
-    Program { name: NAME, about: "", commands: &[] }.error(Some(&COMMAND), text)
-}
-
-pub fn run(args: &[String]) -> Result<(), Failure> {
-    if args.is_empty() {
-        return Program::parse_only(NAME, &COMMAND, &["--help".to_owned()]).map(drop);
-    }
-    let parsed = Program::parse_only(NAME, &COMMAND, args)?;
-    let plan = plan(&parsed)?;
+pub fn run(words: &[String]) -> Result<(), Failure> {
+    let help = ["--help".to_owned()];
+    let plan = plan(&PROGRAM.parse(if words.is_empty() { &help } else { words })?)?;
     session::block_on(measure(plan))
 }
 
@@ -96,7 +59,7 @@ fn number<T: std::str::FromStr>(parsed: &Parsed, name: &str, java: &str) -> Resu
         None => Ok(None),
         Some(text) => match text.parse() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(refuse(&format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")"))),
+            Err(_) => Err(PROGRAM.refuse(&format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")"))),
         },
     }
 }
@@ -104,13 +67,10 @@ fn number<T: std::str::FromStr>(parsed: &Parsed, name: &str, java: &str) -> Resu
 fn plan(parsed: &Parsed) -> Result<Plan, Failure> {
     let records: i64 = number(parsed, "num-records", "Long")?.unwrap_or(0);
     let throughput: f64 = number(parsed, "throughput", "Double")?.unwrap_or(-1.0);
-    let size: Option<i32> = number(parsed, "record-size", "Integer")?;
+    let size = parsed.integer("record-size");
     let warmup: i64 = number(parsed, "warmup-records", "Long")?.unwrap_or(0).max(0);
     let interval: i64 = number(parsed, "reporting-interval", "Long")?.unwrap_or(5000);
     let transaction_ms: Option<i64> = number(parsed, "transaction-duration-ms", "Long")?;
-    if !PAYLOADS.iter().any(|name| parsed.has(name.trim_start_matches('-'))) {
-        return Err(refuse("one of the arguments --record-size --payload-file --payload-monotonic is required"));
-    }
     let checks = [
         (records <= 0, "--num-records should be greater than zero."),
         (warmup >= records, "The value for --warmup-records must be strictly fewer than the number of records in the test, --num-records."),
@@ -131,7 +91,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, Failure> {
         (interval <= 0, "--reporting-interval should be greater than zero."),
     ];
     if let Some((_, text)) = checks.iter().find(|(wrong, _)| *wrong) {
-        return Err(refuse(text));
+        return Err(PROGRAM.refuse(*text));
     }
     let payload = match (size, parsed.value("payload-file")) {
         (Some(size), _) => Payload::Random(size as usize),
@@ -317,18 +277,18 @@ fn fill<'a>(payload: &'a mut Payload, buffer: &'a mut Vec<u8>, rng: &mut fastran
 }
 
 /// Keeps to about a number of records in a second (`ThroughputThrottler`).
-struct Throttle {
+pub struct Throttle {
     target: f64,
     deficit: Duration,
 }
 
 impl Throttle {
-    fn new(target: f64) -> Self {
+    pub fn new(target: f64) -> Self {
         Throttle { target, deficit: Duration::ZERO }
     }
 
     /// `sent` is milliseconds since the start.
-    async fn wait(&mut self, so_far: u64, sent: u64) {
+    pub async fn wait(&mut self, so_far: u64, sent: u64) {
         if self.target < 0.0 {
             return;
         }
