@@ -37,6 +37,9 @@ pub enum Error {
     /// A batch that fails its checksum or cannot be decompressed (`CorruptRecordException`).
     #[error("{0}")]
     CorruptRecord(String),
+    /// A value and bytes do not fit each other (`SerializationException`).
+    #[error("{0}")]
+    Serialization(String),
     /// The call was interrupted by `Wakeup::wake`.
     #[error("interrupted by wakeup")]
     Wakeup,
@@ -96,6 +99,7 @@ impl Error {
             Error::NoOffsetForPartition(_) => "NoOffsetForPartitionException",
             Error::OffsetOutOfRange { .. } => "OffsetOutOfRangeException",
             Error::CorruptRecord(_) => "CorruptRecordException",
+            Error::Serialization(_) => "SerializationException",
             Error::Wakeup => "WakeupException",
             Error::Closed(_) => "IllegalStateException",
         }

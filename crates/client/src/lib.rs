@@ -10,6 +10,7 @@ pub mod core;
 mod driver;
 mod error;
 pub mod producer;
+pub mod serde;
 mod types;
 
 pub use admin::Admin;

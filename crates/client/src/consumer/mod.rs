@@ -93,6 +93,11 @@ impl Consumer {
         self.listener = Some(Arc::new(tokio::sync::Mutex::new(listener)));
     }
 
+    /// Adds an interceptor behind those added before.
+    pub fn add_interceptor(&mut self, interceptor: Arc<dyn ConsumerInterceptor>) {
+        self.shared.state().interceptors.push(interceptor);
+    }
+
     /// Reads topics as a member of the group; replaces an earlier subscription.
     pub fn subscribe<T: Into<String>>(&mut self, topics: impl IntoIterator<Item = T>) -> Result<()> {
         let topics: BTreeSet<String> = topics.into_iter().map(Into::into).collect();
@@ -261,6 +266,9 @@ impl Consumer {
                 Ok(())
             };
             self.closed = true;
+            for interceptor in self.shared.interceptors() {
+                interceptor.close();
+            }
             result
         };
         tokio::select! {

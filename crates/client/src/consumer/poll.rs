@@ -66,7 +66,8 @@ impl Consumer {
             self.run_callbacks().await?;
             let records = self.take_records()?;
             if !records.is_empty() {
-                return Ok(ConsumerRecords { records });
+                let records = ConsumerRecords { records };
+                return Ok(self.shared.interceptors().iter().fold(records, |records, interceptor| interceptor.on_consume(records)));
             }
             if timer.is_none() {
                 timer.set(Some(self.shared.cluster.thread().sleep_until(deadline)));

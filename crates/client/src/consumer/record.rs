@@ -51,6 +51,11 @@ impl ConsumerRecords {
         self.records.iter()
     }
 
+    /// A poll's worth of records, for interceptors that change them.
+    pub fn new(records: Vec<ConsumerRecord>) -> Self {
+        Self { records }
+    }
+
     /// Partitions that have records here, in the order they appear.
     pub fn partitions(&self) -> Vec<TopicPartition> {
         let mut found: Vec<TopicPartition> = Vec::new();

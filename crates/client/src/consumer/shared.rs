@@ -2,6 +2,7 @@
 //! commits, which all three need.
 
 use super::config::ConsumerConfig;
+use super::listener::ConsumerInterceptor;
 use crate::admin::groups_wire::{OFFSETS_BY_NAME, offset_commit_request, offset_fetch_request, read_offset_commit, read_offset_fetch};
 use crate::core::completed_fetch::CompletedFetch;
 use crate::core::subscription::Partitions;
@@ -58,6 +59,7 @@ pub struct State {
     pub leave: Option<Leave>,
     pub last_auto_commit: Offsets,
     pub counters: Counters,
+    pub interceptors: Vec<Arc<dyn ConsumerInterceptor>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,6 +176,10 @@ impl Shared {
         self.config.group_id.as_deref().ok_or_else(|| Error::broker(ErrorCode::InvalidGroupId, Some(text.to_owned())))
     }
 
+    pub fn interceptors(&self) -> Vec<Arc<dyn ConsumerInterceptor>> {
+        self.state().interceptors.clone()
+    }
+
     /// The known topics that a subscription by function wants.
     pub fn matching_topics(&self, matches: &TopicMatcher) -> BTreeSet<String> {
         let metadata = self.cluster.metadata();
@@ -243,6 +249,9 @@ impl Shared {
             let error = match self.try_commit(offsets, deadline).await {
                 Ok(()) => {
                     self.state().counters.commits += 1;
+                    for interceptor in self.interceptors() {
+                        interceptor.on_commit(offsets);
+                    }
                     return Ok(());
                 }
                 Err(error) => error,

@@ -2,17 +2,31 @@
 //! Keyed records go where Java sends them (murmur2); keyless ones stick to one partition for `batch.size` bytes and then move on, weighted by
 //! queue lengths. Kafka: `BuiltInPartitioner` (KIP-794), `RoundRobinPartitioner`.
 
+use crate::producer::Partitioner;
 use base::hash::{murmur2, to_positive};
+use std::sync::Arc;
 
 pub fn partition_for_key(key: &[u8], partitions: i32) -> i32 {
     to_positive(murmur2(key)) % partitions.max(1)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum PartitionerKind {
     /// Keys by murmur2, keyless sticky.
     BuiltIn,
     RoundRobin,
+    /// The application's own.
+    Custom(Arc<dyn Partitioner>),
+}
+
+impl std::fmt::Debug for PartitionerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            PartitionerKind::BuiltIn => "BuiltIn",
+            PartitionerKind::RoundRobin => "RoundRobin",
+            PartitionerKind::Custom(_) => "Custom",
+        })
+    }
 }
 
 /// The sticky partition of one topic.

@@ -2,19 +2,24 @@
 //! rest. Used by: tools, tests, the benchmark. Kafka: `KafkaProducer`. Hot path: `try_append`.
 
 mod config;
+mod intercept;
+mod plugins;
 mod record;
 mod sender;
 
+pub use plugins::{OwnedHeader, OwnedRecord, Partitioner, ProducerInterceptor};
 pub use record::{Delivery, DeliveryListener, DeliveryReport, Header, ProducerRecord, RecordMetadata, TrySendError};
 
 use crate::config::Config;
 use crate::core::accumulator::{Accumulator, Appended, Blocked, Counters};
+use crate::core::partitioner::PartitionerKind;
 use crate::driver::Cluster;
 use crate::driver::thread::Clock;
 use crate::error::{Error, Result};
 use crate::types::PartitionInfo;
 use base::Instant;
 use config::ProducerConfig;
+use intercept::Interceptors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -42,6 +47,7 @@ struct Shared {
     /// Batches were finished.
     progress: Notify,
     listener: Option<Arc<dyn DeliveryListener>>,
+    interceptors: Interceptors,
     clock: Clock,
 }
 
@@ -62,33 +68,36 @@ impl Drop for Inner {
 
 impl Producer {
     /// Parses the configuration and starts the network thread; connects when the first record is sent.
+    ///
+    /// ```no_run
+    /// # async fn run() -> client::Result<()> {
+    /// use client::{Config, Producer, ProducerRecord};
+    ///
+    /// let producer = Producer::new(Config::bootstrap("localhost:9092").with("linger.ms", 10))?;
+    /// let delivery = producer.send(&ProducerRecord::new("orders").key(b"42").value(b"two of them")).await?;
+    /// println!("written at {}", delivery.await?.offset);
+    /// producer.close(std::time::Duration::from_secs(10)).await
+    /// # }
+    /// ```
     pub fn new(config: Config) -> Result<Producer> {
-        Self::build(config, None)
+        Self::builder(config).build()
     }
 
     /// A producer that reports finished batches to `listener`; the cheap way to follow millions of records (`send_tagged`).
     pub fn with_listener(config: Config, listener: Arc<dyn DeliveryListener>) -> Result<Producer> {
-        Self::build(config, Some(listener))
+        Self::builder(config).listener(listener).build()
     }
 
-    fn build(config: Config, listener: Option<Arc<dyn DeliveryListener>>) -> Result<Producer> {
-        let config = ProducerConfig::parse(&config, listener.is_some())?;
-        let cluster = Cluster::start(config.connection.clone(), "kafka-producer-network-thread")?;
-        let shared = Arc::new(Shared {
-            accumulator: Mutex::new(Accumulator::new(config.accumulator.clone(), fastrand::Rng::new())),
-            work: Notify::new(),
-            memory: Notify::new(),
-            progress: Notify::new(),
-            listener,
-            clock: cluster.clock(),
-            config,
-        });
-        cluster.thread().spawn(sender::run(cluster.clone(), shared.clone()));
-        Ok(Producer { inner: Arc::new(Inner { cluster, shared }) })
+    /// A producer with interceptors or a partitioner of your own.
+    pub fn builder(config: Config) -> ProducerBuilder {
+        ProducerBuilder { config, listener: None, interceptors: Vec::new(), partitioner: None }
     }
 
     /// Adds a record to its batch; waits up to max.block.ms for metadata or memory. The handle resolves when the broker has answered.
     pub async fn send(&self, record: &ProducerRecord<'_>) -> Result<Delivery> {
+        if !self.inner.shared.interceptors.is_empty() {
+            return self.send_intercepted(record, None).await;
+        }
         let wall_ms = Clock::wall_ms();
         match self.try_append(record, wall_ms, None, true) {
             Ok(appended) => self.delivery(record, wall_ms, appended),
@@ -102,6 +111,9 @@ impl Producer {
 
     /// Like `send`, but the outcome goes to the delivery listener with this tag.
     pub async fn send_tagged(&self, record: &ProducerRecord<'_>, tag: u64) -> Result<()> {
+        if !self.inner.shared.interceptors.is_empty() {
+            return self.send_intercepted(record, Some(tag)).await.map(drop);
+        }
         let wall_ms = Clock::wall_ms();
         match self.try_append(record, wall_ms, Some(tag), false) {
             Ok(_) => Ok(()),
@@ -110,8 +122,33 @@ impl Producer {
         }
     }
 
+    async fn send_intercepted(&self, record: &ProducerRecord<'_>, tag: Option<u64>) -> Result<Delivery> {
+        let interceptors = &self.inner.shared.interceptors;
+        let owned = interceptors.on_send(record);
+        let headers = owned.borrowed_headers();
+        let record = owned.borrowed(&headers);
+        let wall_ms = Clock::wall_ms();
+        let appended = match self.try_append(&record, wall_ms, tag, true) {
+            Ok(appended) => Ok(appended),
+            Err(blocked) => self.append_waiting(&record, wall_ms, tag, true, blocked).await,
+        };
+        match appended.and_then(|appended| self.delivery(&record, wall_ms, appended)) {
+            Ok(delivery) => {
+                interceptors.sent(delivery.clone(), owned.headers.clone());
+                Ok(delivery)
+            }
+            Err(error) => {
+                interceptors.failed(&owned, &error);
+                Err(error)
+            }
+        }
+    }
+
     /// `send` that never waits.
     pub fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, TrySendError> {
+        if !self.inner.shared.interceptors.is_empty() {
+            return self.try_send_intercepted(record, None);
+        }
         let wall_ms = Clock::wall_ms();
         let appended = self.try_append(record, wall_ms, None, true).map_err(|blocked| self.would_block(record, blocked))?;
         self.delivery(record, wall_ms, appended).map_err(TrySendError::Failed)
@@ -119,8 +156,28 @@ impl Producer {
 
     /// `send_tagged` that never waits.
     pub fn try_send_tagged(&self, record: &ProducerRecord<'_>, tag: u64) -> Result<(), TrySendError> {
+        if !self.inner.shared.interceptors.is_empty() {
+            return self.try_send_intercepted(record, Some(tag)).map(drop);
+        }
         let appended = self.try_append(record, Clock::wall_ms(), Some(tag), false);
         appended.map(drop).map_err(|blocked| self.would_block(record, blocked))
+    }
+
+    /// Interceptors see the record again when it is tried again.
+    fn try_send_intercepted(&self, record: &ProducerRecord<'_>, tag: Option<u64>) -> Result<Delivery, TrySendError> {
+        let interceptors = &self.inner.shared.interceptors;
+        let owned = interceptors.on_send(record);
+        let headers = owned.borrowed_headers();
+        let record = owned.borrowed(&headers);
+        let wall_ms = Clock::wall_ms();
+        let sent = self.try_append(&record, wall_ms, tag, true).map_err(|blocked| self.would_block(&record, blocked));
+        let sent = sent.and_then(|appended| self.delivery(&record, wall_ms, appended).map_err(TrySendError::Failed));
+        match &sent {
+            Ok(delivery) => interceptors.sent(delivery.clone(), owned.headers.clone()),
+            Err(TrySendError::Failed(error)) => interceptors.failed(&owned, error),
+            Err(TrySendError::WouldBlock) => {}
+        }
+        sent
     }
 
     fn would_block(&self, record: &ProducerRecord<'_>, blocked: Blocked) -> TrySendError {
@@ -273,6 +330,7 @@ impl Producer {
         let error = Error::Closed("Producer is closed forcefully.".into());
         shared.accumulator().abort(&error);
         sender::report(shared);
+        shared.interceptors.close();
         self.inner.cluster.stop();
         if timely { Ok(()) } else { Err(Error::Timeout(format!("records were left after closing for {} ms", timeout.as_millis()))) }
     }
@@ -296,6 +354,70 @@ impl Producer {
     /// Closes the connections to all brokers, as a network failure would; for tests of delivery across failures.
     pub fn drop_connections(&self) {
         self.inner.cluster.drop_connections();
+    }
+}
+
+/// What a producer is made of.
+///
+/// ```no_run
+/// # fn build() -> client::Result<client::Producer> {
+/// use client::{Config, Producer};
+/// use client::producer::Partitioner;
+/// use std::sync::Arc;
+///
+/// struct First;
+///
+/// impl Partitioner for First {
+///     fn partition(&self, _: &str, _: Option<&[u8]>, _: Option<&[u8]>, _: i32, available: &[i32]) -> i32 {
+///         available.first().copied().unwrap_or(0)
+///     }
+/// }
+///
+/// Producer::builder(Config::bootstrap("localhost:9092")).partitioner(Arc::new(First)).build()
+/// # }
+/// ```
+pub struct ProducerBuilder {
+    config: Config,
+    listener: Option<Arc<dyn DeliveryListener>>,
+    interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    partitioner: Option<Arc<dyn Partitioner>>,
+}
+
+impl ProducerBuilder {
+    pub fn listener(mut self, listener: Arc<dyn DeliveryListener>) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Adds an interceptor behind those added before.
+    pub fn interceptor(mut self, interceptor: Arc<dyn ProducerInterceptor>) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
+    pub fn partitioner(mut self, partitioner: Arc<dyn Partitioner>) -> Self {
+        self.partitioner = Some(partitioner);
+        self
+    }
+
+    pub fn build(self) -> Result<Producer> {
+        let mut config = ProducerConfig::parse(&self.config, self.listener.is_some())?;
+        if let Some(partitioner) = self.partitioner {
+            config.accumulator.partitioner = PartitionerKind::Custom(partitioner);
+        }
+        let cluster = Cluster::start(config.connection.clone(), "kafka-producer-network-thread")?;
+        let shared = Arc::new(Shared {
+            accumulator: Mutex::new(Accumulator::new(config.accumulator.clone(), fastrand::Rng::new())),
+            work: Notify::new(),
+            memory: Notify::new(),
+            progress: Notify::new(),
+            listener: self.listener,
+            interceptors: Interceptors::new(self.interceptors),
+            clock: cluster.clock(),
+            config,
+        });
+        cluster.thread().spawn(sender::run(cluster.clone(), shared.clone()));
+        Ok(Producer { inner: Arc::new(Inner { cluster, shared }) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns: what an application may hook into a producer: interceptors, and a partitioner of its own. Kafka: `ProducerInterceptor`, `Partitioner`.
 
-use super::RecordMetadata;
+use super::{Header, ProducerRecord, RecordMetadata};
 use crate::error::Error;
 
 /// A header that owns its bytes.
@@ -19,6 +19,23 @@ pub struct OwnedRecord {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<OwnedHeader>,
+}
+
+impl OwnedRecord {
+    pub(super) fn borrowed_headers(&self) -> Vec<Header<'_>> {
+        self.headers.iter().map(|header| Header::new(&header.key, header.value.as_deref())).collect()
+    }
+
+    pub(super) fn borrowed<'a>(&'a self, headers: &'a [Header<'a>]) -> ProducerRecord<'a> {
+        ProducerRecord {
+            topic: &self.topic,
+            partition: self.partition,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers,
+        }
+    }
 }
 
 /// Sees every record before it is sent and learns what became of it. A producer with interceptors copies each record once more.

@@ -349,6 +349,9 @@ pub(super) fn report(shared: &Shared) {
         if let Some(outcome) = completion.outcome {
             outcome.complete(completion.result);
         }
+        if !shared.interceptors.is_empty() {
+            shared.interceptors.progress(&completion.topic, completion.partition);
+        }
         flush_ids.extend(completion.flush_id);
     }
     shared.accumulator().reported(flush_ids.into_iter());

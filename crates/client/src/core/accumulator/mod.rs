@@ -301,7 +301,10 @@ impl Accumulator {
             }
             Some(partition) if partition >= count => return Err(Blocked::Metadata),
             Some(partition) => partition,
-            None => match (config.partitioner, record.key) {
+            None => match (&config.partitioner, record.key) {
+                (PartitionerKind::Custom(partitioner), key) => {
+                    own_choice(partitioner.partition(record.topic, key, record.value, count, &topic.available), count)?
+                }
                 (PartitionerKind::RoundRobin, _) => {
                     let turn = to_positive(topic.round_robin);
                     topic.round_robin = topic.round_robin.wrapping_add(1);
@@ -470,6 +473,18 @@ impl Drained {
     fn wait_until(&mut self, instant: Instant) {
         self.next = Some(self.next.map_or(instant, |next| next.min(instant)));
     }
+}
+
+/// What a partitioner of the application may answer.
+fn own_choice(partition: i32, count: i32) -> Result<i32, Blocked> {
+    if (0..count).contains(&partition) {
+        return Ok(partition);
+    }
+    Err(Blocked::Failed(Error::IllegalState(if partition < 0 {
+        format!("The partitioner generated an invalid partition number: {partition}. Partition number should always be non-negative.")
+    } else {
+        format!("The partitioner generated partition number {partition}, but there are only {count} partitions")
+    })))
 }
 
 fn check_size(size: usize, config: &AccumulatorConfig) -> Result<(), Blocked> {
