@@ -44,6 +44,9 @@ pub struct LagCache {
     page: u64,
     /// Where the last page ran out of look-ups, so that the next one goes on there.
     resume: usize,
+    /// Look-ups ever.
+    #[cfg(test)]
+    lookups: usize,
 }
 
 impl LagCache {
@@ -62,12 +65,26 @@ impl LagCache {
                 self.resume = at;
             }
         }
+        #[cfg(test)]
+        {
+            self.lookups += LOOKUPS_PER_PAGE - left;
+        }
         self.known.retain(|_, partitions| {
             partitions.retain(|_, known| known.page == self.page);
             !partitions.is_empty()
         });
         lags.sort_by(|a, b| (&a.group, &a.topic).cmp(&(&b.group, &b.topic)));
         lags
+    }
+
+    #[cfg(test)]
+    pub fn lookups(&self) -> usize {
+        self.lookups
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// `None` when the topic is not on this broker.

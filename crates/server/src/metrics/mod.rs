@@ -11,10 +11,15 @@ mod process;
 mod recovery;
 mod topics;
 
+#[cfg(test)]
+mod checker;
+#[cfg(test)]
+mod tests;
+
 use crate::clock;
 use crate::health::Health;
 use crate::metadata_thread::QuorumStats;
-use base::{Histogram, Instant};
+use base::{Histogram, Instant, Now};
 use broker::Broker;
 use lag::LagCache;
 pub use page::Format;
@@ -81,7 +86,10 @@ impl Metrics {
 
     /// May take a while with very many partitions; not for a thread that has anything else to do.
     pub fn render(&self, format: Format) -> String {
-        let now = clock::now();
+        self.render_at(format, clock::now())
+    }
+
+    fn render_at(&self, format: Format, now: Now) -> String {
         let mut page = Page::new(format, self.size.load(Relaxed) * 9 / 8);
         let version = [("version", env!("CARGO_PKG_VERSION").into()), ("kafka_version", KAFKA_VERSION.into())];
         page.family(Kind::Info, "gregor_build", "The version of this program, and of the Kafka it is").sample(&version, 1);
