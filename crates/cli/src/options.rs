@@ -14,31 +14,10 @@ enum Takes {
     Optional,
 }
 
-/// The type of a value, as help shows it and as conversion errors depend on it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    String,
-    Integer,
-    Long,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Kind::String => "String",
-            Kind::Integer => "Integer",
-            Kind::Long => "Long",
-        }
-    }
-}
-
 struct Opt {
     name: &'static str,
     takes: Takes,
-    kind: Kind,
-    described_as: &'static str,
     default: Option<String>,
-    help: String,
     required: bool,
     /// The option may only be there together with one of these.
     available_if: &'static [&'static str],
@@ -48,8 +27,7 @@ struct Opt {
 pub struct Parser {
     about: String,
     opts: Vec<Opt>,
-    /// The help, where it is written out instead of being laid out from the options.
-    written: Option<&'static str>,
+    help: &'static str,
 }
 
 /// Whether a help line begins an option; a star marks those that have to be there.
@@ -63,14 +41,10 @@ fn left(line: &'static str, width: usize) -> &'static str {
 }
 
 impl Parser {
-    fn empty(about: impl Into<String>) -> Self {
-        Parser { about: about.into(), opts: Vec::new(), written: None }
-    }
-
     /// The options that a help text of joptsimple's lists: `--name`, `--name <Type: what>` or `--name [Type: what]` in the left column.
     pub fn documented(about: impl Into<String>, help: &'static str) -> Self {
         let width = help.find("Description").unwrap_or(0).saturating_sub(2);
-        let mut parser = Parser { written: Some(help), ..Parser::empty(about) };
+        let mut parser = Parser { about: about.into(), opts: Vec::new(), help };
         let mut lines = help.lines().skip(2).peekable();
         while let Some(first) = lines.next() {
             if !is_option(first) {
@@ -83,18 +57,12 @@ impl Parser {
             while let Some(more) = lines.next_if(|line| !is_option(line)) {
                 value.push_str(left(more, width));
             }
-            let kind = value.trim().trim_start_matches(['<', '[']).split([':', '>', ']']).next().unwrap_or_default().trim();
-            let kind = match kind {
-                "Integer" => Kind::Integer,
-                "Long" => Kind::Long,
-                _ => Kind::String,
-            };
             let takes = match value.trim().chars().next() {
                 None => Takes::Nothing,
                 Some('[') => Takes::Optional,
                 Some(_) => Takes::Required,
             };
-            parser = parser.push(name, takes, kind, "", "").last(|opt| opt.required = required);
+            parser.opts.push(Opt { name, takes, default: None, required, available_if: &[] });
         }
         parser
     }
@@ -113,57 +81,6 @@ impl Parser {
             self.opts[index].available_if = names;
         }
         self
-    }
-
-    pub fn new(about: impl Into<String>) -> Self {
-        Parser::empty(about).flag("help", "Print usage information.").flag("version", "Display Kafka version.")
-    }
-
-    fn push(mut self, name: &'static str, takes: Takes, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
-        self.opts.push(Opt { name, takes, kind, described_as, default: None, help: help.into(), required: false, available_if: &[] });
-        self
-    }
-
-    pub fn flag(self, name: &'static str, help: impl Into<String>) -> Self {
-        self.push(name, Takes::Nothing, Kind::String, "", help)
-    }
-
-    pub fn text(self, name: &'static str, described_as: &'static str, help: impl Into<String>) -> Self {
-        self.push(name, Takes::Required, Kind::String, described_as, help)
-    }
-
-    pub fn value(self, name: &'static str, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
-        self.push(name, Takes::Required, kind, described_as, help)
-    }
-
-    pub fn optional_text(self, name: &'static str, described_as: &'static str, help: impl Into<String>) -> Self {
-        self.push(name, Takes::Optional, Kind::String, described_as, help)
-    }
-
-    pub fn optional_value(self, name: &'static str, kind: Kind, described_as: &'static str, help: impl Into<String>) -> Self {
-        self.push(name, Takes::Optional, kind, described_as, help)
-    }
-
-    fn last(mut self, change: impl FnOnce(&mut Opt)) -> Self {
-        if let Some(opt) = self.opts.last_mut() {
-            change(opt);
-        }
-        self
-    }
-
-    /// The value of the option just added when it is absent.
-    pub fn default(self, value: impl Into<String>) -> Self {
-        self.last(|opt| opt.default = Some(value.into()))
-    }
-
-    /// The option just added must be there (unless help or version is asked for).
-    pub fn required(self) -> Self {
-        self.last(|opt| opt.required = true)
-    }
-
-    /// The option just added makes sense only together with one of these.
-    pub fn available_if(self, names: &'static [&'static str]) -> Self {
-        self.last(|opt| opt.available_if = names)
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -323,7 +240,7 @@ impl Options {
 
     /// A message followed by the help of the tool; exit code 1.
     pub fn usage(&self, message: impl Into<String>) -> Failure {
-        Failure::Usage { message: message.into(), help: self.help() }
+        Failure::Usage { message: message.into(), help: self.parser.help.to_owned() }
     }
 
     pub fn check_required(&self, names: &[&str]) -> Result<(), Failure> {
@@ -351,72 +268,23 @@ impl Options {
         let list: Vec<String> = names.iter().map(|name| self.shown(name)).collect();
         Err(self.usage(format!("Exactly one of the following arguments is required: {}", list.join(", "))))
     }
-
-    fn help(&self) -> String {
-        if let Some(written) = self.parser.written {
-            return written.to_owned();
-        }
-        let mut rows: Vec<(String, String)> = self.parser.opts.iter().map(help_row).collect();
-        rows.sort_by(|a, b| a.0.trim_start_matches('-').cmp(b.0.trim_start_matches('-')));
-        two_columns(&rows)
-    }
-}
-
-fn help_row(opt: &Opt) -> (String, String) {
-    let mut left = if opt.name.len() == 1 { format!("-{}", opt.name) } else { format!("--{}", opt.name) };
-    if opt.takes != Takes::Nothing {
-        let (open, close) = if opt.takes == Takes::Optional { ("[", "]") } else { ("<", ">") };
-        let described = if opt.described_as.is_empty() { String::new() } else { format!(": {}", opt.described_as) };
-        left.push_str(&format!(" {open}{}{described}{close}", opt.kind.name()));
-    }
-    let mut right = opt.help.clone();
-    if let Some(default) = &opt.default {
-        right.push_str(&format!(" (default: {default})"));
-    }
-    (left, right.trim_start().to_owned())
-}
-
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        let indent = if lines.is_empty() { 0 } else { 2 };
-        if !line.trim().is_empty() && line.len() + 1 + word.len() > width {
-            lines.push(std::mem::take(&mut line));
-            line = "  ".to_owned();
-        } else if line.len() > indent {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
-}
-
-/// joptsimple's help: 80 columns, the left one as wide as it needs up to half.
-fn two_columns(rows: &[(String, String)]) -> String {
-    let widest = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0).max("Option".len());
-    let left_width = widest.min(39);
-    let right_width = 80 - left_width - 2;
-    let mut text = String::new();
-    let mut line = |left: &str, right: &str| {
-        text.push_str(format!("{left:left_width$}  {right}").trim_end());
-        text.push('\n');
-    };
-    line("Option", "Description");
-    line("------", "-----------");
-    for (left, right) in rows {
-        let (left, right) = (wrap(left, left_width), wrap(right, right_width));
-        for i in 0..left.len().max(right.len()) {
-            line(left.get(i).map_or("", String::as_str), right.get(i).map_or("", String::as_str));
-        }
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HELP: &str = concat!(
+        "Option                   Description\n",
+        "------                   -----------\n",
+        "--help                   Usage.\n",
+        "--list                   List.\n",
+        "--partitions <Integer>   How many.\n",
+        "-s                       Short.\n",
+        "--state [String]         A state.\n",
+        "--topic <String: topic>  The topic.\n",
+        "--version                Version.\n",
+    );
 
     #[test]
     fn options_from_a_help_text() {
@@ -434,16 +302,11 @@ mod tests {
         assert_eq!(options.number::<i32>("partitions").unwrap(), Some(3));
         assert!(options.has("list") && options.has("state"));
         assert_eq!(options.value("state").unwrap(), Some("Any"));
-        assert_eq!(options.help(), help);
+        assert_eq!(options.parser.help, help);
     }
 
     fn parser() -> Parser {
-        Parser::new("About.")
-            .text("topic", "topic", "The topic.")
-            .value("partitions", Kind::Integer, "# of partitions", "How many.")
-            .optional_text("state", "", "A state.")
-            .flag("list", "List.")
-            .flag("s", "Short.")
+        Parser::documented("About.", HELP)
     }
 
     fn parse(args: &[&str]) -> Result<Options, Failure> {
@@ -504,10 +367,13 @@ mod tests {
     }
 
     #[test]
-    fn help_has_two_columns() {
-        let help = parse(&["--list"]).unwrap().help();
-        assert!(help.lines().next().is_some_and(|line| line.starts_with("Option ") && line.ends_with(" Description")), "{help}");
-        assert!(help.contains("--partitions <Integer: # of"), "{help}");
-        assert!(help.lines().all(|line| line.len() <= 80), "{help}");
+    fn what_has_to_be_there() {
+        let help = "Option (* = required)  Description\n---------------------  -----------\n--all                  All.\n* --id <String>        Id.\n";
+        let parse = |word: &str| Parser::documented("", help).only_with("all", &["id"]).parse_quietly(&[word.to_owned()]);
+        assert!(parse("--id=x").is_ok_and(|options| options.has("id")));
+        let Err(Failure::Options(text)) = parse("x") else { panic!("no id was asked for") };
+        assert_eq!(text, "Missing required option(s) [id]");
+        let Err(Failure::Options(text)) = parse("--all") else { panic!("all goes with an id") };
+        assert_eq!(text, "Option(s) [all] are unavailable given other options on the command line");
     }
 }

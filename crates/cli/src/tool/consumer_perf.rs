@@ -6,7 +6,7 @@ use client::{Config, Consumer};
 
 use crate::args::key_values;
 use crate::failure::Failure;
-use crate::options::{Kind, Options, Parser};
+use crate::options::{Options, Parser};
 use crate::out::say;
 use crate::{properties, session, time};
 

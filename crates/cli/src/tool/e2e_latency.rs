@@ -73,9 +73,8 @@ fn plan(options: &Options) -> Result<Plan, Failure> {
     options.check_required(&["bootstrap-server", "topic", "num-records", "producer-acks", "record-size"])?;
     let acks = options.value("producer-acks")?.unwrap_or_default();
     if !["1", "all"].contains(&acks) {
-        return Err(options.usage(
-            "Invalid value for --producer-acks. Latency testing requires synchronous acknowledgement. Please use '1' or 'all'.",
-        ));
+        return Err(options
+            .usage("Invalid value for --producer-acks. Latency testing requires synchronous acknowledgement. Please use '1' or 'all'."));
     }
     let number = |name: &str, min: i32, what: &str| -> Result<usize, Failure> {
         let value: i32 = options.number(name)?.unwrap_or(0);

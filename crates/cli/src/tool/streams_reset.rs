@@ -130,7 +130,11 @@ fn member_text(member: &Member) -> String {
         member.client_id,
         member.host,
         partitions(&member.assignment),
-        if member.epoch.is_some() { format!("Optional[(topicPartitions={})]", partitions(&member.target)) } else { "Optional.empty".into() },
+        if member.epoch.is_some() {
+            format!("Optional[(topicPartitions={})]", partitions(&member.target))
+        } else {
+            "Optional.empty".into()
+        },
         optional(member.epoch.map(|epoch| epoch.to_string())),
         optional(member.upgraded.map(|upgraded| upgraded.to_string())),
     )
@@ -264,7 +268,8 @@ impl Mover {
         let ends = self.consumer.end_offsets(&self.input).await.map_err(thrown)?;
         let starts = self.consumer.beginning_offsets(&self.input).await.map_err(thrown)?;
         let wanted = hash_map_order(wanted, 16, |(p, _)| partition_hash(&p.topic, p.partition));
-        let unknown = |partition: &TopicPartition| Failure::new(format!("the plan and --input-topics do not agree about partition {partition}"));
+        let unknown =
+            |partition: &TopicPartition| Failure::new(format!("the plan and --input-topics do not agree about partition {partition}"));
         let mut moved = BTreeMap::new();
         for (partition, offset) in wanted {
             let (Some(end), Some(start)) = (ends.get(&partition).copied(), starts.get(&partition).copied()) else {
@@ -377,7 +382,9 @@ mod tests {
         for topic in ["a-x-changelog", "a-repartition", "a-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-0000000012-topic"] {
             assert!(is_internal(topic), "{topic}");
         }
-        for topic in ["a-x", "a-changelog-x", "a-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE--topic", "-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-1-topic"] {
+        for topic in
+            ["a-x", "a-changelog-x", "a-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE--topic", "-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-1-topic"]
+        {
             assert!(!is_internal(topic), "{topic}");
         }
     }

@@ -9,7 +9,7 @@ use client::consumer::{BoxFuture, ConsumerRecords, RebalanceListener};
 use client::{Config, Consumer, ConsumerRecord, Error, OffsetAndMetadata};
 use wire::ErrorCode;
 
-use super::json::{Event, object, text};
+use super::events::{Event, object, text};
 use super::verifiable_producer::{load_config, not_constructed};
 use crate::argparse4j::{Level, Parsed, Program};
 use crate::failure::Failure;
@@ -175,8 +175,7 @@ fn tell(records: &ConsumerRecords, plan: &Plan, consumed: &mut u64) -> Offsets {
         let (Some(first), Some(last)) = (found.first(), found.last()) else { break };
         offsets.push((partition.clone(), last.offset + 1));
         let [topic, number] = place(&partition);
-        let counts =
-            [("count", found.len().to_string()), ("minOffset", first.offset.to_string()), ("maxOffset", last.offset.to_string())];
+        let counts = [("count", found.len().to_string()), ("minOffset", first.offset.to_string()), ("maxOffset", last.offset.to_string())];
         summaries.push(object(&[&[topic, number], &counts[..]].concat()));
         if plan.verbose {
             found.iter().for_each(|record| tell_record(record));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use client::producer::Delivery;
 use client::{Config, Error, Producer, ProducerRecord};
 
-use super::json::{Event, text};
+use super::events::{Event, text};
 use super::producer_perf::Throttle;
 use crate::argparse4j::{Level, Parsed, Program};
 use crate::failure::Failure;

@@ -12,7 +12,7 @@ use regex::Regex;
 
 use crate::args::key_values;
 use crate::failure::Failure;
-use crate::options::{Kind, Options, Parser};
+use crate::options::{Options, Parser};
 use crate::out::{complain, say};
 use crate::{properties, session};
 use format::{Formatter, Shown};

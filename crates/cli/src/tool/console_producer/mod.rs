@@ -9,7 +9,7 @@ use client::{Config, Header, Producer, ProducerRecord};
 
 use crate::args::{key_values, valid_bootstrap};
 use crate::failure::Failure;
-use crate::options::{Kind, Options, Parser};
+use crate::options::{Options, Parser};
 use crate::out::{complain, say, say_part};
 use crate::{properties, session};
 use reader::LineReader;

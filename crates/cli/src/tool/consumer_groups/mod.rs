@@ -17,7 +17,7 @@ use wire::ErrorCode;
 
 use crate::failure::Failure;
 use crate::java::{exception_text, hash_map_order, string_hash};
-use crate::options::{Kind, Options, Parser};
+use crate::options::{Options, Parser};
 use crate::out::{complain, say};
 use crate::session;
 

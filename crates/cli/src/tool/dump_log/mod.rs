@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::java_split;
 use crate::failure::Failure;
-use crate::options::{Kind, Parser};
+use crate::options::Parser;
 use crate::out::complain;
 use decode::Decoder;
 

@@ -59,7 +59,9 @@ fn number<T: std::str::FromStr>(parsed: &Parsed, name: &str, java: &str) -> Resu
         None => Ok(None),
         Some(text) => match text.parse() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(PROGRAM.refuse(&format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")"))),
+            Err(_) => {
+                Err(PROGRAM.refuse(&format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")")))
+            }
         },
     }
 }
