@@ -1,5 +1,6 @@
 //! The tables: one line a key, read once at first use. `tables/*.txt` explain their own columns. Counterpart: ConfigDef and ConfigKey.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::validator::Validator;
@@ -70,6 +71,14 @@ impl ConfigKey {
         }
         self.validator.check(self.name, &value)?;
         Ok(value)
+    }
+
+    /// What the key is for; where nobody has written that, why it has no effect.
+    pub fn documentation(&self) -> Cow<'static, str> {
+        match self.usage {
+            Use::Ignored(reason) if self.doc.is_empty() => format!("Has no effect: {reason}.").into(),
+            _ => self.doc.into(),
+        }
     }
 
     pub fn is_sensitive(&self) -> bool {

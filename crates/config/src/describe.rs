@@ -1,6 +1,8 @@
 //! The entries of a DescribeConfigs answer: value, where it comes from, and every level that has something to say about it.
 //! Counterpart: ConfigHelper.
 
+use std::borrow::Cow;
+
 use crate::dynamic::{listener_override, synonym_group};
 use crate::{BrokerConfig, ConfigKey, Layers, Props, Type, UpdateMode, broker, client_metrics, group, topic};
 
@@ -34,7 +36,7 @@ pub struct Entry {
     /// Most important first.
     pub synonyms: Vec<Synonym>,
     pub type_code: i8,
-    pub documentation: &'static str,
+    pub documentation: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +130,7 @@ fn overridable(key: &ConfigKey, value: Option<String>, overrides: &Props, source
         sensitive: false,
         synonyms,
         type_code: key.type_.code(),
-        documentation: key.doc,
+        documentation: key.documentation(),
     }
 }
 
@@ -146,7 +148,7 @@ fn broker_entry(layers: &Layers, name: &str, value: Option<String>, per_broker: 
         sensitive,
         synonyms,
         type_code: key.map_or(0, |key| key.type_.code()),
-        documentation: exact.map_or("", |key| key.doc),
+        documentation: exact.map_or(Cow::Borrowed(""), ConfigKey::documentation),
     }
 }
 

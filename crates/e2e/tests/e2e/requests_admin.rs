@@ -134,6 +134,225 @@ fn log_dirs(a: &mut Asker) {
     a.ask("move nothing", 2, AlterReplicaLogDirsRequest::default());
 }
 
+/// Every key of every resource: value, source, synonyms, type, documentation.
+#[test]
+fn described_configs() {
+    both("described configs", include_str!("../../known/described_configs.txt"), |a| {
+        create(a, &["q-conf"]);
+        let set = |kind, name: &str, configs: &[(&str, &str)]| incremental_alter_configs_request::AlterConfigsResource {
+            resource_type: kind,
+            resource_name: name.into(),
+            configs: configs
+                .iter()
+                .map(|(name, value)| incremental_alter_configs_request::AlterableConfig {
+                    name: (*name).into(),
+                    value: Some((*value).into()),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let changes = vec![
+            set(2, "q-conf", &[("retention.ms", "1000"), ("cleanup.policy", "compact,delete"), ("min.insync.replicas", "1")]),
+            set(4, "1", &[("log.cleaner.threads", "2"), ("max.connections.per.ip", "55")]),
+            set(4, "", &[("log.retention.ms", "3000"), ("message.max.bytes", "2000000"), ("max.connections", "555")]),
+            set(32, "q-group", &[("consumer.session.timeout.ms", "50000")]),
+            set(16, "q-metrics", &[("interval.ms", "1000"), ("match", "client_id=q"), ("metrics", "org.apache")]),
+        ];
+        let answer = a.send(&IncrementalAlterConfigsRequest { resources: changes, ..Default::default() }, 1).expect("configs are set");
+        assert!(answer.responses.iter().all(|r| r.error_code == 0), "{answer:?}");
+        // Each with a config that shows that the changes have arrived everywhere.
+        let resources = [
+            (2, "q-conf", "max.message.bytes", "2000000"),
+            (4, "1", "message.max.bytes", "2000000"),
+            (4, "", "message.max.bytes", "2000000"),
+            (32, "q-group", "consumer.session.timeout.ms", "50000"),
+            (32, "q-other", "consumer.session.timeout.ms", "45000"),
+            (16, "q-metrics", "interval.ms", "1000"),
+            (16, "q-other", "interval.ms", "300000"),
+        ];
+        for (kind, name, key, value) in resources {
+            let resource = describe_configs_request::DescribeConfigsResource {
+                resource_type: kind,
+                resource_name: name.into(),
+                configuration_keys: None,
+                ..Default::default()
+            };
+            let request = DescribeConfigsRequest {
+                resources: vec![resource],
+                include_synonyms: true,
+                include_documentation: true,
+                ..Default::default()
+            };
+            let answer = e2e::wait::until("the configs are known here", || {
+                let answer = a.send(&request, 4).expect("described");
+                let arrived =
+                    |c: &describe_configs_response::DescribeConfigsResourceResult| c.name == key && c.value.as_deref() == Some(value);
+                answer.results.iter().flat_map(|r| &r.configs).any(arrived).then_some(answer)
+            });
+            let mut configs: Vec<_> = answer.results.into_iter().flat_map(|r| r.configs).collect();
+            configs.sort_by(|x, y| x.name.cmp(&y.name));
+            a.line(&format!("configs of {kind} {name}"), &configs.len().to_string());
+            for mut config in configs {
+                // The words are each one's own.
+                config.documentation = config.documentation.map(|doc| if doc.is_empty() { doc } else { "words".into() });
+                a.line(&format!("{kind} {name} {}", config.name), &format!("{config:?}"));
+            }
+        }
+    });
+}
+
+/// What is refused of config changes, and in which words.
+#[test]
+fn refused_configs() {
+    both("refused configs", include_str!("../../known/refused_configs.txt"), |a| {
+        create(a, &["q-conf"]);
+        incremental_refusals(a);
+        legacy_refusals(a);
+    });
+}
+
+/// (kind, name, key, operation, value)
+const INCREMENTAL: &[(i8, &str, &str, i8, Option<&str>)] = &[
+    (4, "1", "node.id", 0, Some("2")),
+    (4, "", "log.dirs", 0, Some("/tmp")),
+    (4, "", "log.retention.hours", 0, Some("1")),
+    (4, "", "cordoned.log.dirs", 0, Some("*")),
+    (4, "1", "cordoned.log.dirs", 0, Some("/no/such/dir")),
+    (4, "", "listeners", 0, Some("PLAINTEXT://:9092")),
+    (4, "1", "listeners", 0, Some("PLAINTEXT://127.0.0.1:1,OTHER://127.0.0.1:2")),
+    (4, "1", "listeners", 0, Some("CONTROLLER://127.0.0.1:2")),
+    (4, "1", "listeners", 0, Some("nonsense")),
+    (4, "1", "listeners", 0, Some("")),
+    (4, "1", "advertised.listeners", 0, Some("PLAINTEXT://:9092")),
+    (4, "1", "listener.security.protocol.map", 0, Some("PLAINTEXT:PLAINTEXT,CONTROLLER:NONSENSE")),
+    (4, "", "num.io.threads", 0, Some("100")),
+    (4, "", "num.io.threads", 0, Some("1")),
+    (4, "", "num.network.threads", 0, Some("0")),
+    (4, "1", "num.replica.fetchers", 0, Some("many")),
+    (4, "", "log.cleaner.threads", 0, Some("50")),
+    (4, "", "log.cleaner.dedupe.buffer.size", 0, Some("1000")),
+    (4, "", "log.cleaner.io.max.bytes.per.second", 0, Some("-1")),
+    (4, "", "max.connections", 0, Some("-1")),
+    (4, "", "max.connections.per.ip", 0, Some("-1")),
+    (4, "", "max.connections.per.ip", 0, Some("0")),
+    (4, "", "max.connections.per.ip.overrides", 0, Some("127.0.0.1")),
+    (4, "", "max.connections.per.ip.overrides", 0, Some("127.0.0.1:x")),
+    (4, "", "max.connection.creation.rate", 0, Some("-5")),
+    (4, "", "log.segment.bytes", 0, Some("1")),
+    (4, "", "log.retention.ms", 0, Some("-2")),
+    (4, "", "log.retention.bytes", 0, Some("1.5")),
+    (4, "", "log.local.retention.ms", 0, Some("999999999999")),
+    (4, "", "compression.type", 0, Some("brotli")),
+    (4, "", "log.cleanup.policy", 0, Some("delete,delete,burn")),
+    (4, "", "log.message.timestamp.type", 0, Some("Never")),
+    (4, "", "message.max.bytes", 0, Some("-1")),
+    (4, "", "min.insync.replicas", 0, Some("0")),
+    (4, "1", "min.insync.replicas", 0, Some("1")),
+    (4, "", "min.insync.replicas", 1, None),
+    (4, "", "unclean.leader.election.enable", 0, Some("maybe")),
+    (4, "", "producer.id.expiration.ms", 0, Some("0")),
+    (4, "", "transaction.partition.verification.enable", 0, Some("x")),
+    (4, "", "group.consumer.assignment.interval.ms", 0, Some("-1")),
+    (4, "", "group.coordinator.cached.buffer.max.bytes", 0, Some("1")),
+    (4, "", "leader.replication.throttled.rate", 0, Some("-1")),
+    (4, "", "ssl.keystore.location", 0, Some("/x")),
+    (4, "1", "ssl.keystore.location", 0, Some("/x")),
+    (4, "", "listener.name.plaintext.max.connections", 0, Some("x")),
+    (4, "", "listener.name.plaintext.ssl.keystore.location", 0, Some("/x")),
+    (4, "1", "listener.name.nobody.max.connections", 0, Some("10")),
+    (4, "", "no.such.key", 0, Some("x")),
+    (4, "", "log.cleanup.policy", 2, Some("compact")),
+    (4, "", "log.retention.ms", 2, Some("1")),
+    (4, "", "log.retention.ms", 3, Some("1")),
+    (4, "", "no.such.key", 2, Some("x")),
+    (4, "2", "log.retention.ms", 0, Some("1")),
+    (4, "-1", "log.retention.ms", 0, Some("1")),
+    (8, "1", "root", 0, Some("LOUD")),
+    (8, "1", "no.such.logger", 0, Some("INFO")),
+    (8, "1", "root", 1, None),
+    (8, "1", "root", 2, Some("INFO")),
+    (8, "2", "root", 0, Some("INFO")),
+    (8, "", "root", 0, Some("INFO")),
+    (32, "", "consumer.session.timeout.ms", 0, Some("50000")),
+    (32, "q", "consumer.session.timeout.ms", 0, Some("1")),
+    (32, "q", "consumer.session.timeout.ms", 0, Some("999999")),
+    (32, "q", "consumer.session.timeout.ms", 0, Some("x")),
+    (32, "q", "consumer.heartbeat.interval.ms", 0, Some("15001")),
+    (32, "q", "consumer.assignment.interval.ms", 0, Some("15001")),
+    (32, "q", "no.such.key", 0, Some("1")),
+    (32, "q", "share.auto.offset.reset", 0, Some("never")),
+    (32, "q", "share.isolation.level", 0, Some("never")),
+    (32, "q", "streams.num.standby.replicas", 0, Some("99")),
+    (16, "", "interval.ms", 0, Some("1000")),
+    (16, "q", "interval.ms", 0, Some("1")),
+    (16, "q", "no.such.key", 0, Some("1")),
+    (16, "q", "match", 0, Some("nothing")),
+    (16, "q", "match", 0, Some("client_id=[")),
+    (16, "q", "metrics", 1, None),
+    (2, "q-conf", "no.such.key", 0, Some("1")),
+    (2, "q-conf", "retention.ms", 0, Some("-2")),
+    (2, "q-conf", "cleanup.policy", 2, Some("burn")),
+    (2, "q-conf", "cleanup.policy", 3, Some("delete")),
+    (2, "q-conf", "min.insync.replicas", 0, Some("0")),
+    (2, "q-conf", "segment.bytes", 0, Some("13")),
+    (2, "q-conf", "remote.storage.enable", 0, Some("true")),
+    (2, "q-conf", "leader.replication.throttled.replicas", 0, Some("0:x")),
+    (2, "q-unknown", "retention.ms", 0, Some("1")),
+    (2, "", "retention.ms", 0, Some("1")),
+    (0, "q", "retention.ms", 0, Some("1")),
+    (-1, "q", "retention.ms", 0, Some("1")),
+];
+
+fn incremental_refusals(a: &mut Asker) {
+    for (kind, name, key, operation, value) in INCREMENTAL {
+        let config = incremental_alter_configs_request::AlterableConfig {
+            name: (*key).into(),
+            config_operation: *operation,
+            value: value.map(str::to_owned),
+            ..Default::default()
+        };
+        let resource = incremental_alter_configs_request::AlterConfigsResource {
+            resource_type: *kind,
+            resource_name: (*name).into(),
+            configs: vec![config],
+            ..Default::default()
+        };
+        // Tried only, so that each starts from the same.
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: true, ..Default::default() };
+        a.ask(&format!("{kind} '{name}' {key} {operation} {value:?}"), 1, request);
+    }
+}
+
+fn legacy_refusals(a: &mut Asker) {
+    let cases: &[(i8, &str, &str, Option<&str>)] = &[
+        (2, "q-conf", "retention.ms", Some("1000")),
+        (2, "q-conf", "no.such.key", Some("1000")),
+        (2, "q-conf", "retention.ms", None),
+        (2, "q-unknown", "retention.ms", Some("1")),
+        (4, "1", "node.id", Some("2")),
+        (4, "1", "log.retention.ms", Some("-2")),
+        (4, "", "listeners", Some("PLAINTEXT://:9092")),
+        (4, "", "log.cleaner.threads", Some("1")),
+        (4, "x", "log.cleaner.threads", Some("1")),
+        (8, "1", "root", Some("INFO")),
+        (16, "q", "interval.ms", Some("1")),
+        (32, "q", "consumer.session.timeout.ms", Some("1")),
+        (99, "q", "retention.ms", Some("1")),
+    ];
+    for (kind, name, key, value) in cases {
+        let config = alter_configs_request::AlterableConfig { name: (*key).into(), value: value.map(str::to_owned), ..Default::default() };
+        let resource = alter_configs_request::AlterConfigsResource {
+            resource_type: *kind,
+            resource_name: (*name).into(),
+            configs: vec![config],
+            ..Default::default()
+        };
+        let request = AlterConfigsRequest { resources: vec![resource], validate_only: true, ..Default::default() };
+        a.ask(&format!("replace {kind} '{name}' {key} {value:?}"), 2, request);
+    }
+}
+
 /// A partition goes to another directory while it is served; both brokers do the same, and a restart finds it there.
 #[test]
 fn a_replica_moves_to_another_directory() {

@@ -105,7 +105,7 @@ fn logger_entry((name, level): (String, String)) -> Entry {
         sensitive: false,
         synonyms: Vec::new(),
         type_code: 0,
-        documentation: "",
+        documentation: "".into(),
     }
 }
 
@@ -121,7 +121,7 @@ fn select(entries: Vec<Entry>, resource: &DescribeConfigsResource, request: &Des
         is_sensitive: entry.sensitive,
         synonyms: if request.include_synonyms { entry.synonyms.into_iter().map(synonym).collect() } else { Vec::new() },
         config_type: entry.type_code,
-        documentation: Some(entry.documentation).filter(|doc| request.include_documentation && !doc.is_empty()).map(str::to_owned),
+        documentation: Some(entry.documentation.into_owned()).filter(|doc| request.include_documentation && !doc.is_empty()),
         ..Default::default()
     };
     entries.into_iter().filter(wanted).map(result).collect()
