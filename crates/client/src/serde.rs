@@ -239,8 +239,7 @@ impl<T: Serde> Serde for List<T> {
                     return Err(wrong("Corrupted byte[]. A list entry cannot be larger than the overall number of bytes."));
                 }
                 Ok(length) => {
-                    let (entry, left) =
-                        rest.split_at_checked(length).ok_or_else(|| wrong("End of the stream was reached prematurely"))?;
+                    let (entry, left) = rest.split_at_checked(length).ok_or_else(|| wrong("End of the stream was reached prematurely"))?;
                     rest = left;
                     entries.push(Some(T::from_bytes(Some(entry))?));
                 }
@@ -292,7 +291,9 @@ mod tests {
         assert_eq!(i32::from_bytes(Some(&[1])).unwrap_err().to_string(), "Size of data received by IntegerDeserializer is not 4");
         assert!(bool::from_bytes(Some(&[7])).is_err());
         assert!(Uuid::from_bytes(Some(b"not-a-uuid-at-all")).is_err());
-        for bad in [&[][..], &[0], &[9, 0, 0, 0, 0], &[1, 0x7f, 0xff, 0xff, 0xff], &[1, 0, 0, 0, 1, 0, 0, 0, 3, 1], &[0, 0xff, 0xff, 0xff, 0xff]] {
+        for bad in
+            [&[][..], &[0], &[9, 0, 0, 0, 0], &[1, 0x7f, 0xff, 0xff, 0xff], &[1, 0, 0, 0, 1, 0, 0, 0, 3, 1], &[0, 0xff, 0xff, 0xff, 0xff]]
+        {
             assert!(List::<i32>::from_bytes(Some(bad)).is_err(), "{bad:?}");
         }
     }

@@ -224,6 +224,13 @@ impl Admin {
         })
     }
 
+    /// What went over the connections, by Kafka's names.
+    pub fn metrics(&self) -> Vec<crate::Metric> {
+        let mut snapshot = crate::metrics::Snapshot::new();
+        self.cluster().traffic().show(snapshot.group("admin-client-metrics"));
+        snapshot.finish()
+    }
+
     /// The brokers of the cluster.
     pub async fn nodes(&self) -> Result<Vec<Node>> {
         let deadline = self.deadline();

@@ -461,6 +461,7 @@ impl GroupTask {
             ..Default::default()
         };
         let patience = self.shared.config.connection.request_timeout.min(self.shared.config.session_timeout);
+        self.shared.state().counters.heartbeats += 1;
         let response = self.ask(&request, self.shared.now() + patience).await?;
         Error::check(response.error_code, None)
     }

@@ -120,6 +120,7 @@ fn iso_duration(text: &str) -> Option<Duration> {
 
 impl ConsumerConfig {
     pub fn parse(config: &Config) -> Result<Self> {
+        let protocol = GroupProtocol::parse(config)?;
         let group_id = config.optional("group.id");
         let default_client = match (&group_id, config.optional("group.instance.id")) {
             (Some(group), Some(instance)) => format!("consumer-{group}-{instance}"),
@@ -159,7 +160,7 @@ impl ConsumerConfig {
             return Err(Error::Config("Heartbeat must be set lower than the session timeout".to_owned()));
         }
         Ok(Self {
-            protocol: GroupProtocol::parse(config)?,
+            protocol,
             remote_assignor: config.optional("group.remote.assignor"),
             group_instance_id: config.optional("group.instance.id"),
             client_rack: config.text("client.rack", ""),

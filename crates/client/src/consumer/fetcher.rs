@@ -27,7 +27,14 @@ const LAST_VERSION_WITH_NAMES: i16 = 12;
 const FETCHES_AHEAD: usize = 2;
 
 enum Event {
-    Fetched { node: i32, version: i16, connection: Arc<Connection>, asked: HashMap<TopicPartition, (u64, i64)>, result: Result<Bytes> },
+    Fetched {
+        node: i32,
+        version: i16,
+        connection: Arc<Connection>,
+        asked: HashMap<TopicPartition, (u64, i64)>,
+        sent: Instant,
+        result: Result<Bytes>,
+    },
     Connected(i32),
 }
 
@@ -98,15 +105,17 @@ impl Fetcher {
         let unchanged = {
             let state = self.shared.state();
             let member = state.subscription.is_group() && state.member.generation < 0;
-            member || offsets == state.last_auto_commit
+            member || state.auto_committing || offsets == state.last_auto_commit
         };
         if unchanged || offsets.is_empty() {
             return;
         }
         let shared = self.shared.clone();
+        shared.state().auto_committing = true;
         tokio::spawn(async move {
             let deadline = shared.now() + shared.config.connection.request_timeout;
             commit_and_remember(&shared, offsets, deadline).await;
+            shared.state().auto_committing = false;
         });
     }
 
@@ -304,10 +313,11 @@ impl Fetcher {
         };
         self.in_flight.insert(node);
         let (events, answered) = (self.events.clone(), connection.clone());
+        let sent = self.shared.now();
         let deadline = self.shared.now() + config.connection.request_timeout.max(config.fetch_max_wait * 2);
         let sink = Box::new(move |result| {
             // The fetcher may be gone already.
-            let _ = events.send(Event::Fetched { node, version, connection: answered, asked, result });
+            let _ = events.send(Event::Fetched { node, version, connection: answered, asked, sent, result });
         });
         connection.send(&request, version, deadline, sink);
     }
@@ -317,8 +327,9 @@ impl Fetcher {
             Event::Connected(node) => {
                 self.connecting.remove(&node);
             }
-            Event::Fetched { node, version, connection, asked, result } => {
+            Event::Fetched { node, version, connection, asked, sent, result } => {
                 self.in_flight.remove(&node);
+                self.measure(sent, &result);
                 let response = result.and_then(|body| connection.decode::<FetchResponse>(body, version));
                 match response {
                     Ok(response) => self.handle_response(node, version, asked, response),
@@ -330,6 +341,16 @@ impl Fetcher {
                 }
             }
         }
+    }
+
+    fn measure(&self, sent: Instant, result: &Result<Bytes>) {
+        let Ok(body) = result else { return };
+        let micros = u64::try_from(self.shared.now().saturating_since(sent).as_micros()).unwrap_or(u64::MAX);
+        let mut state = self.shared.state();
+        let counters = &mut state.counters;
+        counters.fetch_micros = counters.fetch_micros.saturating_add(micros);
+        counters.fetch_micros_max = counters.fetch_micros_max.max(micros);
+        counters.fetch_bytes_max = counters.fetch_bytes_max.max(body.len() as u64);
     }
 
     fn handle_response(&mut self, node: i32, version: i16, asked: HashMap<TopicPartition, (u64, i64)>, response: FetchResponse) {
@@ -434,7 +455,11 @@ pub async fn commit_and_remember(shared: &Shared, offsets: Offsets, deadline: In
         attempts += 1;
         let newer_epoch = error.code() == Some(ErrorCode::StaleMemberEpoch) && shared.state().member.generation > 0;
         if !newer_epoch || shared.now() + delay >= deadline {
-            tracing::warn!("automatic offset commit failed: {error}");
+            if error.is_retriable() {
+                tracing::debug!("automatic offset commit failed: {error}");
+            } else {
+                tracing::warn!("automatic offset commit failed: {error}");
+            }
             return;
         }
         shared.sleep(delay).await;

@@ -3,6 +3,7 @@
 use super::Consumer;
 use crate::core::subscription::Position;
 use crate::error::{Error, Result};
+use crate::metrics::{Metric, Snapshot};
 use crate::types::{IsolationLevel, OffsetAndMetadata, OffsetSpec};
 use base::TopicPartition;
 use std::collections::BTreeMap;
@@ -154,5 +155,53 @@ impl Consumer {
         let partition = state.partitions.get(partition)?;
         let end = if committed_only { partition.last_stable_offset } else { partition.high_watermark }?;
         Some(end.saturating_sub(partition.position?.offset).max(0))
+    }
+
+    /// Everything that is measured, by Kafka's names, such as `records-consumed-total` and, per partition, `records-lag`.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let committed_only = self.shared.config.isolation == IsolationLevel::ReadCommitted;
+        let mut snapshot = Snapshot::new();
+        let now = self.shared.now();
+        let state = self.shared.state();
+        let counters = state.counters;
+        snapshot
+            .group("consumer-fetch-manager-metrics")
+            .count("records-consumed-total", counters.records)
+            .count("bytes-consumed-total", counters.bytes)
+            .count("fetch-total", counters.fetches)
+            .average("fetch-latency-avg", counters.fetch_micros as f64 / 1000.0, counters.fetches)
+            .add("fetch-latency-max", counters.fetch_micros_max as f64 / 1000.0)
+            .average("fetch-size-avg", counters.bytes as f64, counters.fetches)
+            .count("fetch-size-max", counters.fetch_bytes_max)
+            .average("records-per-request-avg", counters.records as f64, counters.fetches);
+        let (mut lag_max, mut lead_min) = (f64::NAN, f64::NAN);
+        for (name, partition) in state.partitions.iter() {
+            let tags = || vec![("topic", name.topic.clone()), ("partition", name.partition.to_string())];
+            let end = if committed_only { partition.last_stable_offset } else { partition.high_watermark };
+            let Some(position) = partition.position else { continue };
+            if let Some(end) = end {
+                let lag = end.saturating_sub(position.offset).max(0) as f64;
+                lag_max = lag.max(lag_max);
+                snapshot.add_tagged("records-lag", tags(), lag);
+            }
+            if let Some(start) = partition.log_start_offset {
+                let lead = position.offset.saturating_sub(start).max(0) as f64;
+                lead_min = lead.min(lead_min);
+                snapshot.add_tagged("records-lead", tags(), lead);
+            }
+        }
+        snapshot
+            .add("records-lag-max", lag_max)
+            .add("records-lead-min", lead_min)
+            .group("consumer-coordinator-metrics")
+            .count("commit-total", counters.commits)
+            .count("heartbeat-total", counters.heartbeats)
+            .count("rebalance-total", counters.rebalances)
+            .count("assigned-partitions", state.partitions.iter().count() as u64)
+            .group("consumer-metrics")
+            .add("last-poll-seconds-ago", state.last_poll.map_or(-1.0, |last| now.saturating_since(last).as_secs() as f64));
+        drop(state);
+        self.shared.cluster.traffic().show(&mut snapshot);
+        snapshot.finish()
     }
 }

@@ -58,6 +58,8 @@ pub struct State {
     pub polls_at_subscription: u64,
     pub leave: Option<Leave>,
     pub last_auto_commit: Offsets,
+    /// An automatic commit is under way; the next one waits for it.
+    pub auto_committing: bool,
     pub counters: Counters,
     pub interceptors: Vec<Arc<dyn ConsumerInterceptor>>,
 }
@@ -70,6 +72,9 @@ pub struct Counters {
     pub rebalances: u64,
     pub heartbeats: u64,
     pub commits: u64,
+    pub fetch_micros: u64,
+    pub fetch_micros_max: u64,
+    pub fetch_bytes_max: u64,
 }
 
 #[derive(Clone, Default)]

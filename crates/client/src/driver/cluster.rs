@@ -3,6 +3,7 @@
 
 use super::connection::Connection;
 use super::thread::{Clock, NetworkThread};
+use super::traffic::Traffic;
 use crate::config::ConnectionConfig;
 use crate::core::backoff::ExponentialBackoff;
 use crate::core::metadata::MetadataCache;
@@ -42,6 +43,7 @@ struct Inner {
     config: ConnectionConfig,
     metadata: watch::Sender<Arc<MetadataCache>>,
     refresh: Notify,
+    traffic: Arc<Traffic>,
     state: Mutex<State>,
 }
 
@@ -88,6 +90,7 @@ impl Cluster {
             config,
             metadata: watch::Sender::new(Arc::default()),
             refresh: Notify::new(),
+            traffic: Arc::default(),
             state: Mutex::new(state),
         };
         let cluster = Cluster { inner: Arc::new(inner) };
@@ -114,6 +117,11 @@ impl Cluster {
 
     pub fn config(&self) -> &ConnectionConfig {
         &self.inner.config
+    }
+
+    /// What went over the connections.
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 
     pub fn metadata(&self) -> Arc<MetadataCache> {
@@ -472,7 +480,7 @@ impl Cluster {
             .collect();
         let mut last = Error::Disconnected(format!("host {} resolves to no address", node.host));
         for address in addresses {
-            match Connection::open(&self.inner.thread, config, node.clone(), address, timeout).await {
+            match Connection::open(&self.inner.thread, config, node.clone(), address, timeout, self.inner.traffic.clone()).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }

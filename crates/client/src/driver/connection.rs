@@ -3,6 +3,7 @@
 //! the connection closes and its requests fail. Kafka: `NetworkClient`, `InFlightRequests`, `Selector`.
 
 use super::thread::NetworkThread;
+use super::traffic::Traffic;
 use crate::config::ConnectionConfig;
 use crate::core::versions::NodeVersions;
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ struct InFlight {
     correlation_id: i32,
     header_version: i16,
     deadline: Instant,
+    sent: Instant,
     api: &'static str,
     sink: ResponseSink,
 }
@@ -63,6 +65,7 @@ struct Shared {
     close: Notify,
     pending: AtomicUsize,
     in_flight: Mutex<VecDeque<InFlight>>,
+    traffic: Arc<Traffic>,
     last_used: AtomicU64,
 }
 
@@ -84,6 +87,7 @@ impl Connection {
         node: Node,
         address: SocketAddr,
         timeout: Duration,
+        traffic: Arc<Traffic>,
     ) -> Result<Arc<Connection>> {
         let deadline = thread.clock().mono() + timeout;
         let name = format!("{}:{}", node.host, node.port);
@@ -93,6 +97,7 @@ impl Connection {
             .map_err(|_| late())?
             .map_err(|error| Error::Disconnected(format!("connection to node {name} ({address}) could not be established: {error}")))?;
         let (reader, writer) = stream.into_split();
+        traffic.opened();
         let shared = Arc::new(Shared {
             name: if node.id < 0 { name.clone() } else { format!("{} ({name})", node.id) },
             thread: thread.clone(),
@@ -100,6 +105,7 @@ impl Connection {
             close: Notify::new(),
             pending: AtomicUsize::new(0),
             in_flight: Mutex::new(VecDeque::new()),
+            traffic,
             last_used: AtomicU64::new(thread.clock().mono().as_nanos()),
         });
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -163,7 +169,8 @@ impl Connection {
         match wire::encode_request(request, version, correlation_id, Some(&self.client_id)) {
             Ok(segments) => {
                 let header_version = R::KEY.response_header_version(version);
-                let in_flight = InFlight { correlation_id, header_version, deadline, api: R::KEY.name(), sink };
+                let sent = self.shared.thread.clock().mono();
+                let in_flight = InFlight { correlation_id, header_version, deadline, sent, api: R::KEY.name(), sink };
                 self.hand_over(Outgoing { segments, in_flight: Some(in_flight), sent: None });
             }
             Err(error) => sink(Err(unencodable(R::KEY.name(), version, &error))),
@@ -247,6 +254,7 @@ async fn drive(
         () = shared.close.notified() => "the client closed it".to_owned(),
     };
     shared.closed.store(true, Ordering::Release);
+    shared.traffic.closed();
     receiver.close();
     tracing::debug!(node = %shared.name, "connection closed: {why}");
     let left: Vec<InFlight> = shared.in_flight().drain(..).collect();
@@ -314,6 +322,7 @@ fn take_frame(buffer: &mut BytesMut) -> Result<Frame, String> {
 
 /// Hands a response to the request it answers. Brokers answer in order, so anything else is a broken peer.
 fn deliver(frame: Bytes, shared: &Shared) -> Result<(), String> {
+    let size = frame.len() + 4;
     let correlation_id = frame.first_chunk::<4>().map_or(-1, |bytes| i32::from_be_bytes(*bytes));
     let Some(request) = shared.in_flight().pop_front() else {
         return Err(format!("the broker sent a response with correlation id {correlation_id} that nothing asked for"));
@@ -323,6 +332,7 @@ fn deliver(frame: Bytes, shared: &Shared) -> Result<(), String> {
         finish(shared, request.sink, Err(shared.disconnected("responses out of order")));
         return Err(format!("the broker answered correlation id {correlation_id} instead of {expected}"));
     }
+    shared.traffic.received(size, shared.thread.clock().mono().saturating_since(request.sent));
     let mut reader = Reader::new(frame);
     if let Err(error) = ResponseHeader::decode(&mut reader, request.header_version) {
         let reason = format!("response header: {error}");
@@ -340,6 +350,7 @@ async fn write_loop(mut writer: OwnedWriteHalf, receiver: &mut mpsc::UnboundedRe
         let Some(mut outgoing) = receiver.recv().await else { return "the client dropped it".to_owned() };
         // Take along what else is waiting, so that small requests share a system call.
         loop {
+            let before: usize = chunks.iter().map(Bytes::len).sum();
             for segment in outgoing.segments {
                 match segment {
                     Segment::Bytes(bytes) => chunks.push_back(bytes),
@@ -349,6 +360,7 @@ async fn write_loop(mut writer: OwnedWriteHalf, receiver: &mut mpsc::UnboundedRe
                     },
                 }
             }
+            shared.traffic.sent(chunks.iter().map(Bytes::len).sum::<usize>() - before);
             if let Some(request) = outgoing.in_flight {
                 shared.in_flight().push_back(request);
             }

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod connection;
 pub mod coordinator;
 pub mod thread;
+pub mod traffic;
 
 pub use cluster::{Cluster, Topics};
 pub use coordinator::CoordinatorKind;

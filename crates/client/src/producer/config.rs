@@ -118,7 +118,11 @@ fn partitioner(config: &Config) -> Result<(PartitionerKind, bool)> {
         None => PartitionerKind::BuiltIn,
         Some(class) if class.ends_with("RoundRobinPartitioner") => PartitionerKind::RoundRobin,
         Some(class) => {
-            return Err(invalid("partitioner.class", class, "only org.apache.kafka.clients.producer.RoundRobinPartitioner is known by name; give your own to Producer::builder"));
+            return Err(invalid(
+                "partitioner.class",
+                class,
+                "only org.apache.kafka.clients.producer.RoundRobinPartitioner is known by name; give your own to Producer::builder",
+            ));
         }
     };
     Ok((kind, ignore_keys))

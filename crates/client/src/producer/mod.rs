@@ -16,6 +16,7 @@ use crate::core::partitioner::PartitionerKind;
 use crate::driver::Cluster;
 use crate::driver::thread::Clock;
 use crate::error::{Error, Result};
+use crate::metrics::{Metric, Snapshot};
 use crate::types::PartitionInfo;
 use base::Instant;
 use config::ProducerConfig;
@@ -344,6 +345,33 @@ impl Producer {
 
     pub fn counters(&self) -> Counters {
         self.inner.shared.accumulator().counters
+    }
+
+    /// Everything that is measured, by Kafka's names, such as `record-send-total`.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let shared = &self.inner.shared;
+        let (counters, available, waiting, in_flight) = {
+            let accumulator = shared.accumulator();
+            (accumulator.counters, accumulator.available_memory(), accumulator.memory_waiters, accumulator.in_flight())
+        };
+        let mut snapshot = Snapshot::new();
+        snapshot
+            .group("producer-metrics")
+            .count("record-send-total", counters.records_sent)
+            .count("record-error-total", counters.records_failed)
+            .count("record-retry-total", counters.retries)
+            .count("batch-split-total", counters.splits)
+            .average("batch-size-avg", counters.bytes_sent as f64, counters.batches_sent)
+            .average("records-per-request-avg", counters.records_sent as f64, counters.requests)
+            .average("compression-rate-avg", counters.bytes_sent as f64, counters.raw_bytes)
+            .average("record-queue-time-avg", counters.queue_micros as f64 / 1000.0, counters.batches_sent)
+            .add("record-queue-time-max", counters.queue_micros_max as f64 / 1000.0)
+            .add("requests-in-flight", in_flight as f64)
+            .add("buffer-total-bytes", shared.config.accumulator.buffer_memory as f64)
+            .add("buffer-available-bytes", available as f64)
+            .add("waiting-threads", waiting as f64);
+        self.inner.cluster.traffic().show(&mut snapshot);
+        snapshot.finish()
     }
 
     /// The producer id and epoch, once the broker has given them.

@@ -168,6 +168,12 @@ pub struct Counters {
     pub bytes_sent: u64,
     pub retries: u64,
     pub splits: u64,
+    pub requests: u64,
+    /// Time that batches spent here before they left, in microseconds.
+    pub queue_micros: u64,
+    pub queue_micros_max: u64,
+    /// Bytes of records before compression.
+    pub raw_bytes: u64,
 }
 
 impl Accumulator {
@@ -369,7 +375,13 @@ impl Accumulator {
     /// Keeps the batches of a request that left, until `complete` or `fail_request`.
     pub fn sent(&mut self, request: u64, batches: Vec<Sent>) {
         self.counters.batches_sent += batches.len() as u64;
+        self.counters.requests += 1;
         for sent in &batches {
+            let waited = sent.batch.last_attempt.saturating_since(sent.batch.created);
+            let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            self.counters.queue_micros = self.counters.queue_micros.saturating_add(waited);
+            self.counters.queue_micros_max = self.counters.queue_micros_max.max(waited);
+            self.counters.raw_bytes += sent.batch.buffer.len() as u64;
             if let Some(sealed) = &sent.batch.sealed {
                 self.counters.bytes_sent += sealed.bytes.len() as u64;
                 if self.config.compressed {
@@ -399,6 +411,10 @@ impl Accumulator {
 
     pub fn flushed(&self, mark: u64) -> bool {
         self.incomplete.first_key_value().is_none_or(|(first, _)| *first >= mark)
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     pub fn is_empty(&self) -> bool {
