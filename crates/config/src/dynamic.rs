@@ -155,6 +155,7 @@ fn clamp_assignment_intervals(props: &mut Props) {
 /// What Kafka's components refuse when they are told of the new values.
 fn check_reconfiguration(old: &BrokerConfig, new: &BrokerConfig) -> Result<(), ConfigError> {
     check_thread_counts(old, new)?;
+    check_cleaner_threads(old.log_cleaner_threads, new.log_cleaner_threads)?;
     let topic = &new.topic_defaults;
     check_local_retention("ms", topic.local_retention_ms_raw, topic.retention_ms, topic.retention_ms != -1)?;
     check_local_retention("bytes", topic.local_retention_bytes_raw, topic.retention_bytes, topic.retention_bytes > -1)?;
@@ -181,6 +182,16 @@ fn check_thread_counts(old: &BrokerConfig, new: &BrokerConfig) -> Result<(), Con
         return Err(ConfigError::Invalid(format!("{what}, value {limit} the current value {was}")));
     }
     Ok(())
+}
+
+fn check_cleaner_threads(was: i32, becomes: i32) -> Result<(), ConfigError> {
+    let refuse = |how: &str| Err(ConfigError::Invalid(format!("Log cleaner threads cannot be {how} the current value {was}")));
+    match becomes {
+        _ if becomes < 1 => Err(ConfigError::Invalid("Log cleaner threads should be at least 1".to_owned())),
+        _ if becomes < was / 2 => refuse("reduced to less than half"),
+        _ if i64::from(becomes) > i64::from(was) * 2 => refuse("increased to more than double"),
+        _ => Ok(()),
+    }
 }
 
 fn check_local_retention(unit: &str, local: i64, total: i64, limited: bool) -> Result<(), ConfigError> {

@@ -64,7 +64,7 @@ pub fn protocol_map(text: &str, explicit: bool, controller_names: &[String], lis
     let mut map = ProtocolMap::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let Some((name, protocol)) = entry.rsplit_once(':') else {
-            return Err(ConfigError::Invalid(format!("Error parsing configuration property '{key}': no colon in entry '{entry}'")));
+            return Err(no_colon(key, entry));
         };
         let protocol = SecurityProtocol::from_name(protocol.trim())
             .ok_or_else(|| ConfigError::Invalid(format!("Invalid security protocol `{}` defined in {key}", protocol.trim())))?;
@@ -72,14 +72,27 @@ pub fn protocol_map(text: &str, explicit: bool, controller_names: &[String], lis
     }
     if !explicit {
         let secure = |name: &str| matches!(name, "SSL" | "SASL_SSL" | "SASL_PLAINTEXT");
-        let listener_name = |entry: &String| entry.split(':').next().unwrap_or_default().to_ascii_uppercase();
-        if !controller_names.iter().any(|name| secure(name)) && !listeners.iter().any(|entry| secure(&listener_name(entry))) {
+        let mut is_secure = controller_names.iter().any(|name| secure(name));
+        for entry in listeners {
+            if is_secure {
+                break;
+            }
+            let name = entry.split_once(':').map(|(name, _)| name.to_ascii_uppercase());
+            is_secure = secure(&name.ok_or_else(|| ConfigError::Invalid(format!("Unable to parse a listener name from {entry}")))?);
+        }
+        if !is_secure {
             for name in controller_names.iter().filter(|name| *name != "PLAINTEXT") {
                 map.insert(name.clone(), SecurityProtocol::Plaintext);
             }
         }
     }
     Ok(map)
+}
+
+/// In the words of Java's substring, which Kafka passes on.
+pub(crate) fn no_colon(key: &str, entry: &str) -> ConfigError {
+    let length = entry.encode_utf16().count();
+    ConfigError::Invalid(format!("Error parsing configuration property '{key}': begin 0, end -1, length {length}"))
 }
 
 /// Parses `listeners` or `advertised.listeners` and checks that names (and, where asked, ports) are distinct.

@@ -38,11 +38,9 @@ fn check_connection_limits(config: &BrokerConfig) -> Result<(), ConfigError> {
     let key = "max.connections.per.ip.overrides";
     let mut wrong = Vec::new();
     for entry in config.max_connections_per_ip_overrides.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-        let (host, number) = entry.rsplit_once(':').unwrap_or((entry, ""));
+        let (host, number) = entry.rsplit_once(':').ok_or_else(|| crate::listener::no_colon(key, entry))?;
         if number.trim().parse::<i32>().is_err() {
-            return Err(ConfigError::Invalid(format!(
-                "Error parsing configuration property '{key}': {entry} is not of the form address:number"
-            )));
+            return Err(ConfigError::Invalid(format!("For input string: \"{}\"", number.trim())));
         }
         if !host.trim().bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'%' | b'.' | b'_' | b':')) {
             wrong.push(host.trim());
