@@ -48,6 +48,8 @@ pub(crate) struct Segment {
     recent: VecDeque<(i64, u64)>,
     /// The index files hold all entries, durably.
     pub indexes_synced: bool,
+    /// More space than the records need was set aside for the file.
+    reserved: bool,
 }
 
 pub(crate) fn file_name(offset: i64, suffix: &str) -> String {
@@ -79,6 +81,7 @@ impl Segment {
             jitter_ms,
             recent: VecDeque::new(),
             indexes_synced: false,
+            reserved: false,
         })
     }
 
@@ -101,6 +104,7 @@ impl Segment {
             jitter_ms,
             recent: VecDeque::new(),
             indexes_synced: true,
+            reserved: false,
         })
     }
 
@@ -110,6 +114,13 @@ impl Segment {
 
     pub fn log_path(&self) -> &Path {
         self.log.path()
+    }
+
+    /// For preallocate: sets the space of a whole segment aside.
+    pub fn reserve(&mut self, disk: &dyn Disk, bytes: u64) -> Result<(), LogError> {
+        self.file(disk)?.reserve(bytes);
+        self.reserved = true;
+        Ok(())
     }
 
     pub fn file(&self, disk: &dyn Disk) -> Result<&Arc<dyn File>, LogError> {
@@ -500,6 +511,9 @@ impl Segment {
     /// At roll: indexes get their last entries and go to their files for good.
     pub fn seal(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
         self.indexes_synced = false;
+        if std::mem::take(&mut self.reserved) {
+            self.file(disk)?.set_len(self.size).map_err(self.io("cannot give back the rest of"))?;
+        }
         self.finish_times(disk)?;
         let error = "cannot write the indexes of";
         self.offsets.seal(disk).map_err(LogError::io(error, self.log.path()))?;

@@ -69,6 +69,8 @@ pub trait File: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Starts writing dirty pages of this range back without waiting; a hint.
     fn start_writeback(&self, _offset: u64, _len: u64) {}
+    /// Sets space aside for a file that will grow to `len`, which stays as long as it is; a hint.
+    fn reserve(&self, _len: u64) {}
     /// The descriptor for sendfile, where there is one.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -56,6 +56,11 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
+    fn reserve(&self, len: u64) {
+        // Not every file system can; the file then grows as it is written.
+        let _ = rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len);
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
     }

@@ -103,7 +103,7 @@ impl Log {
         }
         if self.segments.is_empty() {
             let base = self.log_start_offset;
-            self.segments.push(Segment::create(disk.as_ref(), &self.dir, base, now.wall_ms, self.jitter(base))?);
+            self.segments.push(self.new_segment(base, now)?);
             self.dir_dirty = true;
         }
         Ok(())

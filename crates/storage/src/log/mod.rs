@@ -169,6 +169,14 @@ impl Log {
         jitter(&self.config, self.jitter_seed, base_offset)
     }
 
+    fn new_segment(&self, base: i64, now: Now) -> Result<Segment, LogError> {
+        let mut segment = Segment::create(&*self.disk, &self.dir, base, now.wall_ms, self.jitter(base))?;
+        if self.config.preallocate {
+            segment.reserve(&*self.disk, self.config.segment_bytes.max(0) as u64)?;
+        }
+        Ok(segment)
+    }
+
     /// Closes the active segment and starts one at the log end, with a producer snapshot at that offset.
     pub fn roll(&mut self, now: Now) -> Result<(), LogError> {
         let base = self.log_end_offset;
@@ -177,7 +185,7 @@ impl Log {
         }
         let disk = self.disk.clone();
         self.active_mut().seal(disk.as_ref())?;
-        let segment = Segment::create(disk.as_ref(), &self.dir, base, now.wall_ms, self.jitter(base))?;
+        let segment = self.new_segment(base, now)?;
         self.segments.push(segment);
         self.dir_dirty = true;
         self.write_snapshot(base)

@@ -44,13 +44,12 @@ impl Log {
     /// Drops everything; the next record gets `offset`.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
         let gone: Vec<Segment> = self.segments.drain(..).collect();
-        let disk = self.disk.clone();
         // The files of a segment with the same base must be out of the way before the new one is created.
         let mut result = Ok(());
         for segment in gone {
             result = result.and(self.doom(&segment, now));
         }
-        let segment = Segment::create(disk.as_ref(), &self.dir, offset, now.wall_ms, self.jitter(offset))?;
+        let segment = self.new_segment(offset, now)?;
         self.segments.push(segment);
         result?;
         self.dir_dirty = true;
