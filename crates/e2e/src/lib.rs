@@ -4,6 +4,7 @@
 
 pub mod clients;
 pub mod compare;
+pub mod http;
 pub mod node;
 pub mod process;
 pub mod proxy;

@@ -41,6 +41,8 @@ pub struct Node {
     pub port: u16,
     /// The JVM's heap; small for tests, Kafka's own default for measuring.
     pub heap: &'static str,
+    /// Where Gregor serves metrics and health, if anywhere.
+    pub http: Option<u16>,
     running: Option<Running>,
     /// Parts of log lines of level WARN or ERROR that this test expects; from the start those about keys without effect, since both
     /// kinds get the same properties.
@@ -75,7 +77,7 @@ impl Node {
         ];
         lines.extend(SINGLE_NODE.iter().chain(extra).map(|l| (*l).to_owned()));
         std::fs::write(dir.join("server.properties"), lines.join("\n") + "\n").expect("server.properties");
-        Self { kind, dir: dir.to_owned(), port, heap: "512m", running: None, expected: vec!["has no effect".into()] }
+        Self { kind, dir: dir.to_owned(), port, heap: "512m", http: None, running: None, expected: vec!["has no effect".into()] }
     }
 
     /// `kafka-storage format` by this kind's own tool.
@@ -92,7 +94,9 @@ impl Node {
         let mut command = match self.kind {
             Kind::Gregor => {
                 let mut c = Command::new(repo::gregor());
-                c.env("RUST_BACKTRACE", "1").arg("server").arg(self.properties()).args(["--override", "gregor.http.listener=off"]);
+                let http = self.http.map_or("off".into(), |port| format!("127.0.0.1:{port}"));
+                c.env("RUST_BACKTRACE", "1").arg("server").arg(self.properties());
+                c.args(["--override", &format!("gregor.http.listener={http}")]);
                 c
             }
             Kind::Apache => {

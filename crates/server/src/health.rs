@@ -96,7 +96,9 @@ impl DirHealth {
     }
 
     pub fn opened(&self, partition: &TopicPartition) {
-        if let Some(progress) = self.recovering.lock().remove(partition) {
+        // Whoever looks sees this log as being recovered or as open, never as neither.
+        let mut recovering = self.recovering.lock();
+        if let Some(progress) = recovering.remove(partition) {
             let done = progress.get();
             self.recovered_segments.fetch_add(done.segments.0, Relaxed);
             self.recovered_bytes.fetch_add(done.bytes.0, Relaxed);
@@ -116,7 +118,8 @@ impl DirHealth {
 
     /// Logs that are open, and parts of those that are being recovered.
     fn open_logs(&self) -> f64 {
-        let parts: f64 = self.recovering.lock().values().map(|progress| progress.get().fraction()).sum();
+        let recovering = self.recovering.lock();
+        let parts: f64 = recovering.values().map(|progress| progress.get().fraction()).sum();
         self.loaded.load(Relaxed) as f64 + parts
     }
 

@@ -50,6 +50,7 @@ pub struct Lifecycle {
     stopping: bool,
     in_flight: Option<InFlight>,
     next_at: Instant,
+    cordoned_dirs: Vec<Uuid>,
 }
 
 enum InFlight {
@@ -69,6 +70,15 @@ impl Lifecycle {
             stopping: false,
             in_flight: None,
             next_at: Instant::ZERO,
+            cordoned_dirs: Vec::new(),
+        }
+    }
+
+    /// Told to the controller with the next heartbeat, which is due at once when this is news.
+    pub fn set_cordoned_dirs(&mut self, directories: Vec<Uuid>) {
+        if self.cordoned_dirs != directories {
+            self.cordoned_dirs = directories;
+            self.next_at = Instant::ZERO;
         }
     }
 
@@ -124,7 +134,7 @@ impl Lifecycle {
             current_metadata_offset: metadata_offset,
             want_fence: false,
             want_shut_down: self.stopping,
-            cordoned_log_dirs: Some(Vec::new()),
+            cordoned_log_dirs: Some(self.cordoned_dirs.clone()),
             ..Default::default()
         };
         self.controller.submit(RequestContext::default(), request.into(), slot.clone());

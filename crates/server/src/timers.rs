@@ -68,6 +68,7 @@ impl Timers {
         if self.state.lock().leave && !lifecycle.is_stopping() {
             lifecycle.begin_stop();
         }
+        lifecycle.set_cordoned_dirs(broker.replicas().cordoned_dirs().into_iter().map(|dir| dir.id).collect());
         let next = lifecycle.step(now, broker.image().provenance.offset, waker);
         if broker.broker_epoch() != lifecycle.epoch() {
             broker.set_broker_epoch(lifecycle.epoch());

@@ -8,6 +8,7 @@ mod durability;
 mod golden;
 mod main_job;
 mod malformed;
+mod metrics;
 mod requests;
 mod requests_admin;
 mod requests_groups;

@@ -91,7 +91,7 @@ impl Metrics {
 
     fn render_at(&self, format: Format, now: Now) -> String {
         let mut page = Page::new(format, self.size.load(Relaxed) * 9 / 8);
-        let version = [("version", env!("CARGO_PKG_VERSION").into()), ("kafka_version", KAFKA_VERSION.into())];
+        let version = [("version", env!("CARGO_PKG_VERSION").into()), ("kafka", KAFKA_VERSION.into())];
         page.family(Kind::Info, "gregor_build", "The version of this program, and of the Kafka it is").sample(&version, 1);
         process::write(&mut page, self.started_wall_ms);
         process::disks(&mut page, &self.dirs);
