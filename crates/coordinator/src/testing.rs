@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Instant, Now};
+use base::{Instant, Now, Uuid};
 use bytes::Bytes;
+use metadata::{Delta, Image, Record};
 use wire::ErrorCode;
 use wire::messages::join_group_request::JoinGroupRequestProtocol;
 use wire::messages::leave_group_request::MemberIdentity;
@@ -14,7 +16,7 @@ use wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchR
 use wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use wire::messages::{
     ConsumerProtocolSubscription, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest,
-    SyncGroupRequest, SyncGroupResponse,
+    PartitionRecord, SyncGroupRequest, SyncGroupResponse, TopicRecord,
 };
 
 use crate::config::GroupConfig;
@@ -60,6 +62,7 @@ pub(crate) struct Harness {
     pub(crate) log: MemoryLog,
     pub(crate) now: Now,
     pub(crate) config: GroupConfig,
+    pub(crate) image: Image,
     pub(crate) replies: HashMap<Token, Reply>,
     /// Tokens given out and not answered.
     pub(crate) open: std::collections::BTreeSet<Token>,
@@ -83,6 +86,7 @@ impl Harness {
             log: MemoryLog::default(),
             now: Now { mono: Instant::ZERO + Duration::from_secs(1), wall_ms: 1_700_000_000_000 },
             config,
+            image: Image::default(),
             replies: HashMap::new(),
             open: Default::default(),
             next_token: 0,
@@ -151,10 +155,44 @@ impl Harness {
         self.drive(out);
         self.loads += 1;
         self.shard = self.replayed();
+        self.shard.metadata_changed(&Arc::new(self.image.clone()), None);
         let end = self.log.entries.len() as i64;
         self.log.high_watermark = end;
         let out = self.shard.on_loaded(self.now, end, end);
         self.drive(out);
+    }
+
+    /// Changes the cluster; the shard is told.
+    pub(crate) fn metadata(&mut self, records: &[Record]) {
+        let mut delta = Delta::default();
+        for record in records {
+            self.image.replay(record, &mut delta).expect("the record fits the image");
+            self.image.provenance.offset += 1;
+        }
+        self.shard.metadata_changed(&Arc::new(self.image.clone()), Some(&delta));
+    }
+
+    /// A topic whose id is made of `number`, or more partitions for it.
+    pub(crate) fn topic(&mut self, name: &str, number: u128, partitions: std::ops::Range<i32>) -> Uuid {
+        let topic_id = Uuid::from_u128(number);
+        let mut records: Vec<Record> = Vec::new();
+        if partitions.start == 0 {
+            records.push(TopicRecord { name: name.to_owned(), topic_id, ..Default::default() }.into());
+        }
+        records.extend(partitions.map(|partition_id| {
+            let partition = PartitionRecord {
+                partition_id,
+                topic_id,
+                replicas: vec![1],
+                isr: vec![1],
+                leader: 1,
+                directories: vec![Uuid::from_u128(100)],
+                ..Default::default()
+            };
+            partition.into()
+        }));
+        self.metadata(&records);
+        topic_id
     }
 
     pub(crate) fn reply(&mut self, token: Token) -> Option<Reply> {

@@ -35,10 +35,17 @@ pub(crate) enum Timer {
 pub(crate) enum Due {
     Session,
     CompleteJoin,
-    InitialRebalance { delay_ms: i32, remaining_ms: i32 },
-    Sync { generation_id: i32 },
+    InitialRebalance {
+        delay_ms: i32,
+        remaining_ms: i32,
+    },
+    Sync {
+        generation_id: i32,
+    },
     /// Only counts while the member is in this epoch.
-    Rebalance { epoch: i32 },
+    Rebalance {
+        epoch: i32,
+    },
     MemberJoin,
     MemberSync,
     Regexes,

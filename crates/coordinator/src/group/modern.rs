@@ -183,9 +183,7 @@ impl ModernGroup {
 
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
         self.records.values().any(|kept| match &kept.summary {
-            ModernValue::Member { topics } | ModernValue::Topology { topics, .. } => {
-                topics.iter().any(|t| t == topic)
-            }
+            ModernValue::Member { topics } | ModernValue::Topology { topics, .. } => topics.iter().any(|t| t == topic),
             _ => false,
         }) && !self.is_empty()
     }

@@ -14,7 +14,7 @@ use wire::messages::{
     RemoveTopicRecord, SyncGroupRequest, TopicRecord,
 };
 
-use super::{Ms, topic_id, topic_name};
+use super::{Ms, Tp, topic_id, topic_name};
 use crate::config::GroupConfig;
 use crate::group::Group;
 use crate::output::{Output, Reply, RequestContext, Token, drive};
@@ -38,7 +38,7 @@ pub(super) struct Route {
     pub(super) connection: u64,
     pub(super) correlation: u64,
     /// The attempts of a commit, for the ledger.
-    pub(super) attempts: Vec<u64>,
+    pub(super) attempts: Vec<(Tp, u64)>,
 }
 
 pub(super) struct Coordinator {
@@ -216,7 +216,7 @@ impl Coordinator {
         assert!(answered.is_ok_and(|replies| replies.is_empty()), "nobody has asked anything yet");
     }
 
-    /// What is committed for partitions of a topic, as an admin client sees it. None when the answer is not there at once.
+    /// What a group has committed, as an admin client sees it; None when there is no such group. Only while the log is settled.
     pub(super) fn fetch(&mut self, at: Ms, group: &str) -> Result<Option<BTreeMap<(String, i32), i64>>, String> {
         self.next_token += 1;
         let token = Token(self.next_token);

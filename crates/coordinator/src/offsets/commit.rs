@@ -1,10 +1,10 @@
 //! OffsetCommit and TxnOffsetCommit: which records they write, and the answer.
 
 use base::{Now, Uuid};
+use wire::ErrorCode;
 use wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use wire::messages::{OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
-use wire::ErrorCode;
 
 use super::OffsetAndMetadata;
 use crate::group::consumer::CommitCheck;
@@ -43,7 +43,8 @@ pub(crate) fn decide_commit(
                     record_offset: -1,
                     topic_id: topic.topic_id,
                 };
-                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset).map_err(unencodable)?);
+                records
+                    .push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset).map_err(unencodable)?);
             }
             partitions.push(OffsetCommitResponsePartition {
                 partition_index: partition.partition_index,
@@ -86,7 +87,8 @@ pub(crate) fn decide_txn_commit(
                     record_offset: -1,
                     topic_id: Uuid::ZERO,
                 };
-                records.push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset).map_err(unencodable)?);
+                records
+                    .push(records::offset_commit(&request.group_id, &topic.name, partition.partition_index, &offset).map_err(unencodable)?);
             }
             partitions.push(TxnOffsetCommitResponsePartition {
                 partition_index: partition.partition_index,

@@ -9,8 +9,8 @@ use wire::ErrorCode;
 use wire::messages::consumer_group_describe_response::DescribedGroup;
 use wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
-use super::{Shard, classic_step};
 use super::lifecycle::replayed;
+use super::{Shard, classic_step};
 use crate::assignor::Assignor;
 use crate::group::Group;
 use crate::group::consumer::member::{LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member};
@@ -108,8 +108,7 @@ impl Shard {
 
     fn check_assignor(&self, name: Option<&str>) -> Result<(), Refusal> {
         let Some(name) = name else { return Ok(()) };
-        let offered: Vec<&str> =
-            self.config.consumer_assignors.iter().filter_map(|n| Assignor::from_name(n)).map(Assignor::name).collect();
+        let offered: Vec<&str> = self.config.consumer_assignors.iter().filter_map(|n| Assignor::from_name(n)).map(Assignor::name).collect();
         if offered.contains(&name) {
             return Ok(());
         }
@@ -182,13 +181,8 @@ impl Shard {
             // It becomes a consumer group: members that wait in the rebalance of the classic one come back to the new one.
             classic.answer_all(ErrorCode::RebalanceInProgress, out);
         }
-        let mut effects = ConsumerStep {
-            group_id: group_id.to_owned(),
-            timers: step.timers,
-            refreshed: step.refreshed,
-            downgrade,
-            deferred,
-        };
+        let mut effects =
+            ConsumerStep { group_id: group_id.to_owned(), timers: step.timers, refreshed: step.refreshed, downgrade, deferred };
         if step.records.is_empty() {
             self.consumer_applied(now, &mut effects);
             for (token, reply) in effects.deferred.replies {
@@ -288,12 +282,7 @@ pub(super) struct Decided {
 }
 
 /// Removes members; when only classic ones are left, the group goes back to their protocol.
-pub(super) fn fence(
-    group: &ConsumerGroup,
-    c: &Context,
-    members: &[Arc<Member>],
-    step: &mut Step,
-) -> Result<Option<Downgrade>, Refusal> {
+pub(super) fn fence(group: &ConsumerGroup, c: &Context, members: &[Arc<Member>], step: &mut Step) -> Result<Option<Downgrade>, Refusal> {
     if members.is_empty() {
         return Ok(None);
     }
@@ -311,11 +300,8 @@ fn append(step_records: Vec<crate::CoordinatorRecord>, effects: ConsumerStep) ->
 }
 
 fn refuse(token: Token, refusal: Refusal, out: &mut Output) {
-    let response = ConsumerGroupHeartbeatResponse {
-        error_code: refusal.error.code(),
-        error_message: refusal.message,
-        ..Default::default()
-    };
+    let response =
+        ConsumerGroupHeartbeatResponse { error_code: refusal.error.code(), error_message: refusal.message, ..Default::default() };
     out.reply(token, Reply::ConsumerGroupHeartbeat(response));
 }
 

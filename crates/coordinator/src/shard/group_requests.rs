@@ -85,7 +85,8 @@ impl Shard {
 
     /// A new group is stored before its first rebalance, so that it is not lost with its offsets' owner.
     fn announce_group(&mut self, now: Now, creation: GroupCreated, out: &mut Output) {
-        let mut stored: Vec<CoordinatorRecord> = creation.replaced.as_ref().map(|group| group_tombstones(&creation.group_id, group)).unwrap_or_default();
+        let mut stored: Vec<CoordinatorRecord> =
+            creation.replaced.as_ref().map(|group| group_tombstones(&creation.group_id, group)).unwrap_or_default();
         match records::empty_group_metadata(&creation.group_id, now.wall_ms) {
             Ok(record) => {
                 stored.push(record);

@@ -20,9 +20,9 @@ use crate::output::{Completion, CoordinatorRecord, Deferred, Output, Producer, R
 impl Shard {
     pub fn offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: OffsetCommitRequest) -> Output {
         let mut out = Output::default();
-        let decided = self.validate_commit(context, &request).and_then(|check| {
-            offsets::decide_commit(now, &request, self.config.offset_metadata_max_bytes, &check)
-        });
+        let decided = self
+            .validate_commit(context, &request)
+            .and_then(|check| offsets::decide_commit(now, &request, self.config.offset_metadata_max_bytes, &check));
         match decided {
             Ok(committed) => {
                 if let Some((group, mut step)) = classic_step(self, &request.group_id, now, &mut out) {

@@ -163,12 +163,7 @@ impl ConsumerGroup {
 }
 
 /// The member at rest with what the leader assigned to it last.
-fn upgraded_member(
-    c: &Context,
-    classic: &ClassicGroupMember,
-    protocol: &str,
-    epoch: i32,
-) -> Result<(Member, Partitions), &'static str> {
+fn upgraded_member(c: &Context, classic: &ClassicGroupMember, protocol: &str, epoch: i32) -> Result<(Member, Partitions), &'static str> {
     const MALFORMED: &str = "the embedded consumer protocol is malformed";
     let mut target = Partitions::new();
     // It is empty where a member joined and has never synced.

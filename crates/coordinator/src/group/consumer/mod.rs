@@ -23,6 +23,9 @@ mod subscribe;
 mod subscriptions;
 mod target;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -33,8 +36,8 @@ use crate::assignor::Partitions;
 use crate::config::ConsumerSettings;
 use crate::group::classic::ClassicGroup;
 use crate::timers::{Due, Timer, Timers};
-use member::{Member, MemberState};
 pub(crate) use fence::left;
+use member::{Member, MemberState};
 pub(crate) use offsets::CommitCheck;
 pub(crate) use replay::ConsumerRecord;
 pub(crate) use step::{Context, Refusal, Step};

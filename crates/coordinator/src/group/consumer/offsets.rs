@@ -10,7 +10,10 @@ use super::member::Member;
 pub(crate) enum CommitCheck<'a> {
     Nothing,
     /// The member is a step behind: it may commit what it already held at its epoch.
-    HeldSince { member: &'a Member, epoch: i32 },
+    HeldSince {
+        member: &'a Member,
+        epoch: i32,
+    },
 }
 
 impl CommitCheck<'_> {

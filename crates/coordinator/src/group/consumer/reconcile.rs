@@ -53,7 +53,11 @@ impl ConsumerGroup {
             MemberState::Stable if towards.subscription_changed => self.drop_unsubscribed(c, member, towards),
             MemberState::Stable => None,
             MemberState::UnrevokedPartitions if owns_any(towards.owned, &member.pending_revocation) => {
-                if towards.subscription_changed { self.drop_unsubscribed(c, member, towards) } else { None }
+                if towards.subscription_changed {
+                    self.drop_unsubscribed(c, member, towards)
+                } else {
+                    None
+                }
             }
             MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => Some(self.advance(c, member, member.epoch, towards)),
             MemberState::Unknown => {

@@ -18,12 +18,26 @@ use super::{ConsumerGroup, Target};
 pub(crate) enum ConsumerRecord {
     Group(Option<ConsumerGroupMetadataValue>),
     /// What it says is not used any more; only that it is there.
-    PartitionMetadata { present: bool },
-    Member { id: String, value: Option<Box<ConsumerGroupMemberMetadataValue>> },
+    PartitionMetadata {
+        present: bool,
+    },
+    Member {
+        id: String,
+        value: Option<Box<ConsumerGroupMemberMetadataValue>>,
+    },
     TargetMetadata(Option<ConsumerGroupTargetAssignmentMetadataValue>),
-    TargetMember { id: String, value: Option<ConsumerGroupTargetAssignmentMemberValue> },
-    Current { id: String, value: Option<ConsumerGroupCurrentMemberAssignmentValue> },
-    Regex { regex: String, value: Option<ConsumerGroupRegularExpressionValue> },
+    TargetMember {
+        id: String,
+        value: Option<ConsumerGroupTargetAssignmentMemberValue>,
+    },
+    Current {
+        id: String,
+        value: Option<ConsumerGroupCurrentMemberAssignmentValue>,
+    },
+    Regex {
+        regex: String,
+        value: Option<ConsumerGroupRegularExpressionValue>,
+    },
 }
 
 impl ConsumerRecord {

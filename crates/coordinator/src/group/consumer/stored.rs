@@ -1,6 +1,7 @@
 //! The records of a consumer group, made. Kafka: GroupCoordinatorRecordHelpers.
 
 use wire::EncodeError;
+use wire::Message;
 use wire::messages::consumer_group_target_assignment_member_value::TopicPartition;
 use wire::messages::{
     ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupMemberMetadataKey, ConsumerGroupMetadataKey, ConsumerGroupMetadataValue,
@@ -8,7 +9,6 @@ use wire::messages::{
     ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataKey,
     ConsumerGroupTargetAssignmentMetadataValue,
 };
-use wire::Message;
 
 use super::ConsumerGroup;
 use super::member::Member;

@@ -37,13 +37,7 @@ impl ConsumerGroup {
         Ok(updated.topic_names != before.topic_names)
     }
 
-    pub(super) fn update_regexes(
-        &self,
-        c: &Context,
-        before: &Member,
-        updated: &Member,
-        step: &mut Step,
-    ) -> Result<RegexChange, Refusal> {
+    pub(super) fn update_regexes(&self, c: &Context, before: &Member, updated: &Member, step: &mut Step) -> Result<RegexChange, Refusal> {
         let (old, new) = (before.regex(), updated.regex());
         let mut change = RegexChange::None;
         let mut refresh = false;
