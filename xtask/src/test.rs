@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check of this repository in one go. What client tests need is installed through the ordinary package clients:
-//! Java jars by mvn, PyPI packages by pip into a directory of its own, kcat by apt-get where this user may.
+//! Java jars by mvn, Go modules by go, npm packages by npm, PyPI packages by pip, each into a directory of its own; kcat by apt-get where this
+//! user may.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -78,6 +79,11 @@ pub fn main(args: &[String]) -> Result<(), String> {
     tally.step("fuzz targets, a short run", |c| run(cargo(&["test", "--package", "fuzz-targets"]), c));
     if !skip("--skip-e2e") {
         tally.step("install Apache Kafka's jars (mvn)", |c| run(launcher(&["install"]), c));
+        for version in clients::OLD_JAVA {
+            tally.step(&format!("install kafka-clients {version} (mvn)"), |c| old_java(version, c));
+        }
+        tally.step("install franz-go (go)", |c| run(clients::go(&["build", "-o", "/dev/null", "."]), c));
+        tally.step("install kafkajs (npm)", javascript);
         tally.step("install confluent-kafka (pip)", python);
         tally.step("install kcat (apt-get)", kcat);
         tally.step("wire notation against the schemas in the jars", |_| {
@@ -155,6 +161,49 @@ fn python(counts: &mut Counts) -> Result<(), String> {
     pip.args(["install", "--quiet", "--disable-pip-version-check", CONFLUENT_KAFKA]);
     run(pip, counts)?;
     std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))
+}
+
+/// One version of the Java client with what it needs.
+fn old_java(version: &str, counts: &mut Counts) -> Result<(), String> {
+    let jars = clients::old_java_jars(version);
+    let done = jars.join(".complete");
+    if done.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&jars).map_err(|e| format!("{}: {e}", jars.display()))?;
+    let dependency = |group, artifact, version| {
+        format!("<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>")
+    };
+    let dependencies = dependency("org.apache.kafka", "kafka-clients", version) + &dependency("org.slf4j", "slf4j-nop", "1.7.36");
+    let project = format!(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>gregor</groupId><artifactId>old-clients</artifactId><version>1</version><packaging>pom</packaging>\
+         <dependencies>{dependencies}</dependencies></project>"
+    );
+    std::fs::write(jars.join("pom.xml"), project).map_err(|e| e.to_string())?;
+    let mut mvn = Command::new("mvn");
+    mvn.args(["--quiet", "--batch-mode", "dependency:copy-dependencies"])
+        .arg(format!("-DoutputDirectory={}", jars.display()))
+        .current_dir(&jars);
+    run(mvn, counts)?;
+    std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))
+}
+
+/// npm packages live in the cache, as the lock file beside the sweep says.
+fn javascript(counts: &mut Counts) -> Result<(), String> {
+    let home = clients::cache().join("js");
+    std::fs::create_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
+    let mut current = true;
+    for file in ["package.json", "package-lock.json"] {
+        let wanted = std::fs::read(repo::root().join("crates/e2e/clients/js").join(file)).map_err(|e| format!("{file}: {e}"))?;
+        current &= std::fs::read(home.join(file)).is_ok_and(|had| had == wanted);
+        std::fs::write(home.join(file), wanted).map_err(|e| format!("{file}: {e}"))?;
+    }
+    if current && home.join("node_modules/.package-lock.json").exists() {
+        return Ok(());
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(home);
+    run(npm, counts)
 }
 
 fn kcat(counts: &mut Counts) -> Result<(), String> {

@@ -32,7 +32,9 @@ final class Check {
     }
 
     static String error(Throwable e) {
-        return "! " + e.getClass().getSimpleName() + ": " + e.getMessage();
+        // How long a client has waited is not its broker's answer.
+        String message = String.valueOf(e.getMessage()).replaceAll("\\d+ ms has passed", "N ms has passed");
+        return "! " + e.getClass().getSimpleName() + ": " + message;
     }
 
     /** The answer of a future, or its error, as text. */

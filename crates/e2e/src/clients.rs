@@ -1,4 +1,5 @@
-//! Clients of others: the Java sweep compiled on Apache's jars, Python with confluent-kafka, kcat. Installed by `cargo xtask test`.
+//! Clients of others: the Java sweeps compiled on Apache's jars of several versions, Go with franz-go, JavaScript with kafkajs, Python with
+//! confluent-kafka, kcat. Installed by `cargo xtask test`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,18 +31,71 @@ pub fn java(main: &str, args: &[&str]) -> Finished {
 /// A program of `crates/e2e/java`, compiled once for this process.
 pub fn java_command(main: &str, args: &[&str]) -> Command {
     static CLASSES: OnceLock<repo::Scratch> = OnceLock::new();
-    let classes = CLASSES.get_or_init(|| {
-        let classes = repo::Scratch::new("classes");
-        let sources = std::fs::read_dir(repo::root().join("crates/e2e/java")).expect("Java sources").map(|e| e.expect("a source").path());
-        run(Command::new("javac").args(["-cp", class_path(), "-d"]).arg(classes.path()).args(sources), "", LIMIT).ok();
-        classes
-    });
+    let classes = CLASSES.get_or_init(|| compile(class_path(), sources("java")));
     let log4j = Path::new(class_path().trim_end_matches("/*")).join("tools-log4j2.properties");
+    let mut command = jvm(classes.path(), class_path());
+    command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display())).arg(main).args(args);
+    command
+}
+
+/// Versions of `kafka-clients` beside that of Apache's own jars; `cargo xtask test` installs their jars in [`old_java_jars`].
+pub const OLD_JAVA: [&str; 2] = ["2.8.2", "3.9.1"];
+
+pub fn old_java_jars(version: &str) -> PathBuf {
+    cache().join(format!("kafka-clients-{version}"))
+}
+
+/// `crates/e2e/java-old`, with what it shares with `crates/e2e/java`, compiled against an older client.
+pub fn old_java(version: &str, args: &[&str]) -> Finished {
+    let jars = format!("{}/*", old_java_jars(version).display());
+    let shared =
+        ["Check", "Member", "ConsumeChecks", "ProduceChecks"].map(|name| repo::root().join(format!("crates/e2e/java/{name}.java")));
+    let classes = compile(&jars, sources("java-old").into_iter().chain(shared));
+    run(jvm(classes.path(), &jars).arg("OldSweep").args(args), "", LIMIT)
+}
+
+fn sources(dir: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(repo::root().join("crates/e2e").join(dir)).expect("Java sources");
+    entries.map(|e| e.expect("a source").path()).collect()
+}
+
+fn compile(class_path: &str, sources: impl IntoIterator<Item = PathBuf>) -> repo::Scratch {
+    let classes = repo::Scratch::new("classes");
+    run(Command::new("javac").args(["-cp", class_path, "-d"]).arg(classes.path()).args(sources), "", LIMIT).ok();
+    classes
+}
+
+/// A small JVM that starts quickly.
+fn jvm(classes: &Path, class_path: &str) -> Command {
     let mut command = Command::new("java");
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m"]);
-    command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
-    command.arg("-cp").arg(format!("{}:{}", classes.path().display(), class_path())).arg(main).args(args);
+    command.arg("-cp").arg(format!("{}:{class_path}", classes.display()));
     command
+}
+
+/// The sweep of `crates/e2e/clients/go` (franz-go), built once for this process.
+pub fn go_sweep(bootstrap: &str) -> Finished {
+    static BINARY: OnceLock<repo::Scratch> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| {
+        let scratch = repo::Scratch::new("go");
+        run(go(&["build", "-o"]).arg(scratch.join("sweep")).arg("."), "", LIMIT).ok();
+        scratch
+    });
+    run(Command::new(binary.join("sweep")).arg(bootstrap), "", LIMIT)
+}
+
+/// A command of Go in the module of its sweep.
+pub fn go(args: &[&str]) -> Command {
+    let mut command = Command::new("go");
+    command.args(args).current_dir(repo::root().join("crates/e2e/clients/go"));
+    command
+}
+
+/// The sweep of `crates/e2e/clients/js` (kafkajs), on the packages that `cargo xtask test` installed.
+pub fn js_sweep(bootstrap: &str) -> Finished {
+    let modules = cache().join("js/node_modules");
+    assert!(modules.exists(), "{} is missing: `cargo xtask test` installs it", modules.display());
+    run(Command::new("node").env("NODE_PATH", modules).arg(repo::root().join("crates/e2e/clients/js/sweep.js")).arg(bootstrap), "", LIMIT)
 }
 
 /// A script of `crates/e2e/clients` under the Python that has confluent-kafka.

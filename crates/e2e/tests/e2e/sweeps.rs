@@ -6,10 +6,10 @@ use e2e::repo::Scratch;
 use e2e::{Finished, Kind, Node, clients};
 
 /// Runs `ask` on both brokers at once and compares what it prints.
-fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Sync) {
+pub(crate) fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Sync) {
     let scratch = Scratch::new(what);
     let answers = |kind: Kind| {
-        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), &[]);
+        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), SETTINGS);
         for refused in EXPECTED_WARNINGS {
             node.expect_log(refused);
         }
@@ -34,6 +34,9 @@ fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Sync) {
     assert_same(what, &apache, &gregor, known);
 }
 
+/// Members of the consumer protocol hear of a change with their next heartbeat: often, so that nobody waits for five seconds.
+const SETTINGS: &[&str] = &["group.consumer.min.heartbeat.interval.ms=200", "group.consumer.heartbeat.interval.ms=200"];
+
 /// The sweeps do wrong things on purpose; what Gregor logs about them is no fault.
 const EXPECTED_WARNINGS: &[&str] = &[];
 
@@ -42,6 +45,28 @@ fn java_clients() {
     both("java", include_str!("../../known/java.txt"), |b| {
         clients::java("Sweep", &[b, "admin", "configs", "produce", "consume", "groups"])
     });
+}
+
+#[test]
+fn java_client_3_9() {
+    let areas = ["admin", "produce", "consume", "groups", "consumer-protocol"];
+    both("java39", include_str!("../../known/java39.txt"), |b| clients::old_java("3.9.1", &[&[b], &areas[..]].concat()));
+}
+
+#[test]
+fn java_client_2_8() {
+    let areas = ["admin", "produce", "consume", "groups"];
+    both("java28", include_str!("../../known/java28.txt"), |b| clients::old_java("2.8.2", &[&[b], &areas[..]].concat()));
+}
+
+#[test]
+fn go_client() {
+    both("go", include_str!("../../known/go.txt"), clients::go_sweep);
+}
+
+#[test]
+fn javascript_client() {
+    both("js", include_str!("../../known/js.txt"), clients::js_sweep);
 }
 
 #[test]
