@@ -12,7 +12,6 @@ use base::{Instant, Now, Slot, Uuid};
 use config::BrokerConfig;
 use coordinator::{Bounded, GroupConfig, MigrationPolicy, Output, Reply, Shard, Token, drive};
 use log::PartitionLog;
-pub use view::{CommittedOffsets, CoordinatorStates, GroupCounts};
 use metadata::{Delta, Image};
 use parking_lot::{Mutex, RwLock};
 use replica::Partition;
@@ -20,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::task::Waker;
+pub use view::{CommittedOffsets, CoordinatorStates, GroupCounts};
 use wire::ErrorCode;
 
 pub(crate) type ReplySlot = Arc<Slot<Reply>>;

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::groups::ReplySlot;
 use base::{Instant, Now};
 use coordinator::{Output, Reply, RequestContext, Shard, Token, errors};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 use wire::ErrorCode;
 use wire::messages::{
@@ -125,7 +125,8 @@ pub(super) fn describe(c: &mut Context, request: DescribeGroupsRequest) -> Handl
 
 pub(super) fn delete(c: &mut Context, request: DeleteGroupsRequest) -> Handled {
     let (context, now) = (request_context(c), c.now);
-    let parts = by_shard(c, request.groups_names)
+    let once: BTreeSet<String> = request.groups_names.into_iter().collect();
+    let parts = by_shard(c, once.into_iter().collect())
         .into_iter()
         .map(|(shard, ids)| {
             let call =
@@ -167,14 +168,11 @@ pub(super) fn list(c: &mut Context, request: ListGroupsRequest) -> Handled {
     })
 }
 
-/// Group ids by the shard that coordinates them; each id once.
+/// Group ids by the shard that coordinates them, as often as they were named.
 pub(super) fn by_shard(c: &Context, ids: Vec<String>) -> BTreeMap<Option<i32>, Vec<String>> {
     let mut out: BTreeMap<Option<i32>, Vec<String>> = BTreeMap::new();
     for id in ids {
-        let of_shard = out.entry(c.broker.groups.partition_of(&id)).or_default();
-        if !of_shard.contains(&id) {
-            of_shard.push(id);
-        }
+        out.entry(c.broker.groups.partition_of(&id)).or_default().push(id);
     }
     out
 }
