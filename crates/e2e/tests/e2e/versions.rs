@@ -10,7 +10,7 @@ use wire::messages::{ApiVersionsRequest, ApiVersionsResponse, ResponseHeader};
 use wire::{ApiKey, Message, Reader, Segment, Writer};
 
 /// Sends one request on a connection of its own and gives the body of the answer.
-fn ask(node: &Node, version: i16) -> Bytes {
+pub(crate) fn ask(node: &Node, version: i16) -> Bytes {
     let request = ApiVersionsRequest { client_software_name: "e2e".into(), client_software_version: "1.0".into(), ..Default::default() };
     let segments = wire::encode_request(&request, version, 7, Some("e2e")).expect("a valid request");
     let mut connection = RawConnection::open(node.port).expect("connects");
@@ -24,7 +24,7 @@ fn ask(node: &Node, version: i16) -> Bytes {
     }
 }
 
-fn decode(answer: Bytes, version: i16) -> ApiVersionsResponse {
+pub(crate) fn decode(answer: Bytes, version: i16) -> ApiVersionsResponse {
     let mut r = Reader::new(answer);
     assert_eq!(ResponseHeader::decode(&mut r, 0).expect("header").correlation_id, 7);
     ApiVersionsResponse::decode(&mut r, version).expect("ApiVersions answer")
@@ -37,7 +37,7 @@ fn encode(body: &ApiVersionsResponse, version: i16) -> Bytes {
     w.finish_bytes().expect("bytes")
 }
 
-fn nodes(scratch: &Scratch) -> (Node, Node) {
+pub(crate) fn nodes(scratch: &Scratch) -> (Node, Node) {
     let start = |kind: Kind| Node::start(kind, &scratch.join(&format!("{kind:?}")), &[]);
     (start(Kind::Apache), start(Kind::Gregor))
 }
