@@ -127,6 +127,9 @@ pub(crate) struct ConnectionConfig {
     pub retry_backoff: Duration,
     pub retry_backoff_max: Duration,
     pub metadata_max_age: Duration,
+    /// How long without metadata until everything known about the cluster is forgotten and the bootstrap list used again; None is never
+    /// (KIP-899, KIP-1102).
+    pub rebootstrap_after: Option<Duration>,
     pub connections_max_idle: Option<Duration>,
     pub send_buffer: Option<u32>,
     pub receive_buffer: Option<u32>,
@@ -140,6 +143,17 @@ impl ConnectionConfig {
         if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
             return Err(invalid("security.protocol", &protocol, "this client connects in PLAINTEXT only"));
         }
+        let recovery = config.text("metadata.recovery.strategy", "rebootstrap");
+        if !["none", "rebootstrap"].iter().any(|known| recovery.eq_ignore_ascii_case(known)) {
+            let why = "String must be one of (case insensitive): NONE, REBOOTSTRAP";
+            return Err(invalid("metadata.recovery.strategy", &recovery, why));
+        }
+        let trigger = config.millis("metadata.recovery.rebootstrap.trigger.ms", 300_000)?;
+        let lookup = config.text("client.dns.lookup", "use_all_dns_ips");
+        if !["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"].contains(&lookup.as_str()) {
+            let why = "String must be one of: use_all_dns_ips, resolve_canonical_bootstrap_servers_only";
+            return Err(invalid("client.dns.lookup", &lookup, why));
+        }
         let request_timeout = config.number("request.timeout.ms", 30_000u64, 0, i32::MAX as u64)?;
         Ok(Self {
             bootstrap: parse_bootstrap(&config.list("bootstrap.servers"))?,
@@ -152,6 +166,7 @@ impl ConnectionConfig {
             retry_backoff: config.millis("retry.backoff.ms", 100)?,
             retry_backoff_max: config.millis("retry.backoff.max.ms", 1_000)?,
             metadata_max_age: config.millis("metadata.max.age.ms", 300_000)?,
+            rebootstrap_after: recovery.eq_ignore_ascii_case("rebootstrap").then_some(trigger),
             connections_max_idle: match config.number("connections.max.idle.ms", 540_000i64, -1, i64::MAX)? {
                 ms if ms < 0 => None,
                 ms => Some(Duration::from_millis(ms as u64)),
@@ -202,6 +217,17 @@ mod tests {
         assert!(parse("").is_err());
         assert!(parse("h").is_err());
         assert!(parse("h:99999").is_err());
+    }
+
+    #[test]
+    fn recovery_of_metadata() {
+        let parse = |name: &str, value: &str| ConnectionConfig::parse(&Config::bootstrap("h:1").with(name, value), "c");
+        let after = |name: &str, value: &str| parse(name, value).unwrap().rebootstrap_after;
+        assert_eq!(after("metadata.recovery.strategy", "NONE"), None);
+        assert_eq!(after("metadata.recovery.rebootstrap.trigger.ms", "7"), Some(Duration::from_millis(7)));
+        assert_eq!(after("client.dns.lookup", "use_all_dns_ips"), Some(Duration::from_secs(300)));
+        assert!(parse("metadata.recovery.strategy", "hope").is_err());
+        assert!(parse("client.dns.lookup", "default").is_err());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum Error {
     /// `OffsetOutOfRangeException` with auto.offset.reset none.
     #[error("Fetch position {offset} is out of range for partition {partition}, with no reset policy configured")]
     OffsetOutOfRange { partition: String, offset: i64 },
+    /// `LogTruncationException`: records that were read are not in the new leader's log, and auto.offset.reset is none.
+    #[error("Truncated partitions detected with divergent offsets {{{partition}={divergent}}}")]
+    LogTruncation { partition: String, divergent: i64 },
     /// A batch that fails its checksum or cannot be decompressed (`CorruptRecordException`).
     #[error("{0}")]
     CorruptRecord(String),
@@ -98,6 +101,7 @@ impl Error {
             Error::IllegalState(_) => "IllegalStateException",
             Error::NoOffsetForPartition(_) => "NoOffsetForPartitionException",
             Error::OffsetOutOfRange { .. } => "OffsetOutOfRangeException",
+            Error::LogTruncation { .. } => "LogTruncationException",
             Error::CorruptRecord(_) => "CorruptRecordException",
             Error::Serialization(_) => "SerializationException",
             Error::Wakeup => "WakeupException",

@@ -139,7 +139,10 @@ impl ConsumerConfig {
             invalid(
                 "auto.offset.reset",
                 &reset_text,
-                "expected 'latest', 'earliest', 'none' or of the format 'by_duration:<PnDTnHnMn.nS.>'.",
+                &format!(
+                    "Invalid value `{reset_text}` for configuration auto.offset.reset. The value must be either 'earliest', 'latest', 'none' \
+                     or of the format 'by_duration:<PnDTnHnMn.nS.>'."
+                ),
             )
         })?;
         let isolation = match config.text("isolation.level", "read_uncommitted").as_str() {

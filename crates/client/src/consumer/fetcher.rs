@@ -2,16 +2,16 @@
 //! `poll` takes it, and commits automatically. Used by: `Consumer`, which starts it. Kafka: `Fetcher`, `OffsetFetcher`.
 
 use super::shared::{Offsets, Shared};
-use crate::admin::groups_wire::{list_offsets_request, read_list_offsets};
+use super::{offsets, validate};
 use crate::core::accumulator::meaning::is_metadata_error;
-use crate::core::completed_fetch::{CompletedFetch, offset_after};
+use crate::core::completed_fetch::{CompletedFetch, end_of};
 use crate::core::fetch_session::{FetchSession, Wanted};
 use crate::core::metadata::MetadataCache;
-use crate::core::subscription::{Need, Position};
+use crate::core::subscription::Need;
 use crate::driver::connection::Connection;
 use crate::driver::thread::Clock;
 use crate::error::{Error, Result};
-use crate::types::{IsolationLevel, ListedOffset};
+use crate::types::IsolationLevel;
 use base::{Instant, TopicPartition, Uuid};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use wire::ErrorCode;
 use wire::messages::fetch_response::PartitionData;
-use wire::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
+use wire::messages::{FetchRequest, FetchResponse};
 
 /// The newest version of Fetch that names topics.
 const LAST_VERSION_WITH_NAMES: i16 = 12;
@@ -88,8 +88,9 @@ impl Fetcher {
         let metadata = self.shared.cluster.metadata();
         self.auto_commit(now);
         self.act_on_out_of_range();
-        self.look_up_committed(now);
-        self.look_up_offsets(now);
+        offsets::look_up_committed(&self.shared, now);
+        offsets::look_up_offsets(&self.shared, now);
+        validate::check_leaders(&self.shared, &metadata, now);
         self.fetch(&metadata);
         let retry = self.shared.state().partitions.next_retry(now);
         [retry, self.next_commit].into_iter().flatten().min()
@@ -146,69 +147,6 @@ impl Fetcher {
         }
     }
 
-    fn look_up_committed(&mut self, now: Instant) {
-        let wanted = self.shared.state().partitions.take_needs(now, |need| need == Need::Committed);
-        if wanted.is_empty() {
-            return;
-        }
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let names: Vec<TopicPartition> = wanted.iter().map(|(partition, _, _)| partition.clone()).collect();
-            let found = match shared.config.group_id {
-                Some(_) => shared.committed(&names, shared.api_deadline()).await,
-                None => Ok(BTreeMap::new()),
-            };
-            settle_committed(&shared, &wanted, found);
-            shared.fetch.notify_one();
-        });
-    }
-
-    fn look_up_offsets(&mut self, now: Instant) {
-        let wanted = self.shared.state().partitions.take_needs(now, |need| matches!(need, Need::Reset(_)));
-        if wanted.is_empty() {
-            return;
-        }
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let specs: Vec<(TopicPartition, i64)> = wanted
-                .iter()
-                .map(|(partition, _, need)| {
-                    let timestamp = match need {
-                        Need::Reset(spec) => spec.timestamp(),
-                        _ => -1,
-                    };
-                    (partition.clone(), timestamp)
-                })
-                .collect();
-            let mut found = list_offsets_once(&shared, &specs, shared.api_deadline()).await;
-            let retry_at = shared.now() + shared.config.connection.retry_backoff;
-            for (partition, epoch, need) in wanted {
-                match found.remove(&partition) {
-                    Some(Ok(listed)) if listed.offset >= 0 => {
-                        let position = Position { offset: listed.offset, leader_epoch: listed.leader_epoch };
-                        shared.state().partitions.found(&partition, epoch, position);
-                    }
-                    // No record that young: the end.
-                    Some(Ok(_)) if need != Need::Reset(crate::types::OffsetSpec::Latest) => {
-                        if shared.state().partitions.current(&partition, epoch).is_some() {
-                            shared.state().partitions.reset(&partition, crate::types::OffsetSpec::Latest);
-                        }
-                    }
-                    Some(Err(error)) if !error.is_retriable() => {
-                        shared.state().partitions.lookup_failed(&partition, epoch, retry_at);
-                        shared.report(error);
-                    }
-                    _ => {
-                        shared.state().partitions.lookup_failed(&partition, epoch, retry_at);
-                        shared.cluster.refresh_metadata();
-                    }
-                }
-            }
-            shared.fetch.notify_one();
-            shared.data.notify_one();
-        });
-    }
-
     /// One fetch for every broker that leads something wanted and has none under way.
     fn fetch(&mut self, metadata: &MetadataCache) {
         let config = &self.shared.config;
@@ -231,6 +169,7 @@ impl Fetcher {
                     leaderless = true;
                     continue;
                 };
+                let leader = current.read_from(now).filter(|node| metadata.can_serve(partition, *node)).unwrap_or(leader);
                 if current.buffered_fetches >= FETCHES_AHEAD {
                     // A fetch without this partition could wait at the broker long after the application has caught up.
                     full.insert(leader);
@@ -335,6 +274,7 @@ impl Fetcher {
                     Ok(response) => self.handle_response(node, version, asked, response),
                     Err(error) => {
                         tracing::debug!("fetch failed: {error}");
+                        self.shared.state().partitions.forget_preferred(asked.keys());
                         self.sessions.entry(node).or_default().on_failure();
                         self.shared.cluster.refresh_metadata();
                     }
@@ -395,6 +335,11 @@ fn handle_partition(shared: &Shared, partition: TopicPartition, epoch: u64, aske
     let code = ErrorCode::from_code(data.error_code);
     match code {
         ErrorCode::None => {}
+        ErrorCode::OffsetOutOfRange if current.preferred.take().is_some() => {
+            // A follower may lag behind; the leader knows.
+            shared.fetch.notify_one();
+            return false;
+        }
         ErrorCode::OffsetOutOfRange => {
             current.out_of_range = true;
             shared.fetch.notify_one();
@@ -414,6 +359,7 @@ fn handle_partition(shared: &Shared, partition: TopicPartition, epoch: u64, aske
         }
         code => {
             current.retry_at = retry_at;
+            current.preferred = None;
             if is_metadata_error(code) || matches!(code, ErrorCode::OffsetNotAvailable | ErrorCode::UnknownLeaderEpoch) {
                 shared.cluster.refresh_metadata();
             } else {
@@ -425,11 +371,19 @@ fn handle_partition(shared: &Shared, partition: TopicPartition, epoch: u64, aske
     current.high_watermark = Some(data.high_watermark);
     current.last_stable_offset = Some(data.last_stable_offset).filter(|offset| *offset >= 0);
     current.log_start_offset = Some(data.log_start_offset).filter(|offset| *offset >= 0);
+    if data.preferred_read_replica >= 0 {
+        // The leader knows a replica nearer to us (KIP-392).
+        let until = shared.now() + shared.config.connection.metadata_max_age;
+        current.preferred = Some((data.preferred_read_replica, until));
+        shared.fetch.notify_one();
+    }
     let Some(Ok(bytes)) = data.records.map(|records| records.to_bytes()) else { return false };
     if bytes.is_empty() {
         return false;
     }
-    current.fetch_offset = offset_after(&bytes, asked);
+    let (next, last_epoch) = end_of(&bytes, asked);
+    current.fetch_offset = next;
+    current.fetch_epoch = last_epoch.or(current.fetch_epoch);
     current.buffered_fetches += 1;
     let aborted = (shared.config.isolation == IsolationLevel::ReadCommitted).then(|| {
         let aborted = data.aborted_transactions.unwrap_or_default();
@@ -464,84 +418,4 @@ pub async fn commit_and_remember(shared: &Shared, offsets: Offsets, deadline: In
         }
         shared.sleep(delay).await;
     }
-}
-
-type Wants = [(TopicPartition, u64, Need)];
-
-fn settle_committed(shared: &Shared, wanted: &Wants, found: Result<BTreeMap<TopicPartition, Option<crate::OffsetAndMetadata>>>) {
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => {
-            let retry_at = shared.now() + shared.config.connection.retry_backoff;
-            let mut state = shared.state();
-            for (partition, epoch, _) in wanted {
-                state.partitions.lookup_failed(partition, *epoch, retry_at);
-            }
-            drop(state);
-            if !error.is_retriable() {
-                shared.report(error);
-            }
-            return;
-        }
-    };
-    let mut missing = Vec::new();
-    let mut state = shared.state();
-    for (partition, epoch, _) in wanted {
-        match found.get(partition).and_then(Option::as_ref) {
-            Some(committed) => {
-                let position = Position { offset: committed.offset, leader_epoch: committed.leader_epoch };
-                state.partitions.found(partition, *epoch, position);
-            }
-            None if state.partitions.current(partition, *epoch).is_none() => {}
-            None => match shared.config.reset.spec(Clock::wall_ms()) {
-                Some(spec) => {
-                    state.partitions.reset(partition, spec);
-                }
-                None => {
-                    let retry_at = shared.now() + shared.config.connection.retry_backoff_max;
-                    state.partitions.lookup_failed(partition, *epoch, retry_at);
-                    missing.push(partition.clone());
-                }
-            },
-        }
-    }
-    if !missing.is_empty() {
-        state.errors.push_back(Error::NoOffsetForPartition(super::shared::join(&missing)));
-    }
-    drop(state);
-    shared.data.notify_one();
-}
-
-/// One round of ListOffsets at the leaders; what could not be asked is a retriable error.
-pub async fn list_offsets_once(
-    shared: &Shared,
-    wanted: &[(TopicPartition, i64)],
-    deadline: Instant,
-) -> HashMap<TopicPartition, Result<ListedOffset>> {
-    let mut results = HashMap::new();
-    shared.cluster.want_topics(wanted.iter().map(|(partition, _)| partition.topic.as_str()));
-    let metadata = shared.cluster.metadata();
-    let mut by_leader: BTreeMap<i32, Vec<(&TopicPartition, i64, i32)>> = BTreeMap::new();
-    for (partition, timestamp) in wanted {
-        match metadata.leader(partition) {
-            Some((leader, epoch)) => by_leader.entry(leader).or_default().push((partition, *timestamp, epoch)),
-            None => {
-                shared.cluster.refresh_metadata();
-                results.insert(partition.clone(), Err(Error::broker(ErrorCode::LeaderNotAvailable, None)));
-            }
-        }
-    }
-    for (leader, group) in by_leader {
-        let names: Vec<TopicPartition> = group.iter().map(|(partition, _, _)| (*partition).clone()).collect();
-        let timeout_ms = i32::try_from(shared.config.connection.request_timeout.as_millis()).unwrap_or(i32::MAX);
-        let request: ListOffsetsRequest = list_offsets_request(group.into_iter(), shared.config.isolation, timeout_ms);
-        match shared.cluster.request(leader, &request, deadline).await {
-            Ok(response) => results.extend(read_list_offsets(response)),
-            Err(error) => {
-                shared.cluster.refresh_metadata();
-                results.extend(names.into_iter().map(|partition| (partition, Err(error.clone()))));
-            }
-        }
-    }
-    results
 }

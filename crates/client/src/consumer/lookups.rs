@@ -1,7 +1,7 @@
 //! Owns: questions about partitions that do not concern what is assigned: offsets by time, beginnings and ends, topics.
 //! Kafka: `OffsetFetcher`, `TopicMetadataFetcher`.
 
-use super::{Consumer, fetcher};
+use super::{Consumer, offsets};
 use crate::driver::Topics;
 use crate::error::{Error, Result};
 use crate::types::{ListedOffset, OffsetSpec, PartitionInfo};
@@ -43,7 +43,7 @@ impl Consumer {
         let mut attempts = 0;
         loop {
             let mut last = None;
-            for (partition, result) in fetcher::list_offsets_once(&self.shared, &open, deadline).await {
+            for (partition, result) in offsets::list_offsets_once(&self.shared, &open, deadline).await {
                 match result {
                     Ok(listed) => {
                         results.insert(partition, listed);

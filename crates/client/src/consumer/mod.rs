@@ -7,10 +7,12 @@ mod fetcher;
 mod listener;
 mod lookups;
 mod member;
+mod offsets;
 mod poll;
 mod positions;
 mod record;
 mod shared;
+mod validate;
 
 pub use ::record::TimestampType;
 pub use listener::{BoxFuture, ConsumerInterceptor, RebalanceListener};

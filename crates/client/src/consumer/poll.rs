@@ -218,7 +218,7 @@ impl Consumer {
                 self.shared.fetch.notify_one();
                 if let (Err(error), Some(fetch)) = (taken, broken) {
                     // Fetch again from there; the records before it are delivered first.
-                    self.shared.state().partitions.seek(&fetch.partition, Position { offset, leader_epoch });
+                    self.shared.state().partitions.refetch(&fetch.partition);
                     if records.is_empty() {
                         return Err(error);
                     }

@@ -223,16 +223,17 @@ fn consumer_record(topic: &Arc<str>, partition: i32, current: &Current, record: 
     }
 }
 
-/// The offset after the last complete batch of fetched bytes; what the next fetch asks for.
-pub fn offset_after(bytes: &Bytes, fetch_offset: i64) -> i64 {
-    let mut next = fetch_offset;
+/// The offset after the last complete batch of fetched bytes, which the next fetch asks for, and the leader epoch of that batch.
+pub fn end_of(bytes: &Bytes, fetch_offset: i64) -> (i64, Option<i32>) {
+    let (mut next, mut epoch) = (fetch_offset, None);
     let mut rest: &[u8] = bytes;
     // Headers are enough here; anything odd is found when the records are read.
     while let Ok(Some(view)) = record::BatchView::first(rest) {
         next = next.max(view.next_offset());
+        epoch = Some(view.leader_epoch()).filter(|epoch| *epoch >= 0);
         rest = rest.get(view.size()..).unwrap_or_default();
     }
-    next
+    (next, epoch)
 }
 
 #[cfg(test)]
@@ -316,8 +317,8 @@ mod tests {
     #[test]
     fn the_next_fetch_starts_after_the_last_complete_batch() {
         let mut bytes = [batch(10, &["a", "b"], None), batch(12, &["c"], None)].concat();
-        assert_eq!(offset_after(&bytes.clone().into(), 10), 13);
+        assert_eq!(end_of(&bytes.clone().into(), 10).0, 13);
         bytes.truncate(bytes.len() - 1);
-        assert_eq!(offset_after(&bytes.into(), 10), 12);
+        assert_eq!(end_of(&bytes.into(), 10).0, 12);
     }
 }

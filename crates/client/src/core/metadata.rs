@@ -141,6 +141,12 @@ impl MetadataCache {
         Some((metadata.leader?, metadata.leader_epoch))
     }
 
+    /// Whether a broker is there and has the partition.
+    pub fn can_serve(&self, partition: &TopicPartition, node: i32) -> bool {
+        let replica = |metadata: &PartitionMetadata| metadata.replicas.contains(&node) && !metadata.offline_replicas.contains(&node);
+        self.nodes.contains_key(&node) && self.partition(partition).is_some_and(replica)
+    }
+
     pub fn topic_id(&self, name: &str) -> Option<Uuid> {
         self.topics.get(name).map(|topic| topic.id).filter(|id| !id.is_zero())
     }

@@ -11,13 +11,15 @@ pub struct Position {
     pub leader_epoch: Option<i32>,
 }
 
-/// Why a partition has no position yet.
+/// Why a partition cannot be fetched yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// The committed offset of the group, else the reset policy.
     Committed,
     /// A lookup by the reset policy or a seek.
     Reset(OffsetSpec),
+    /// There is a new leader: whether its log still holds what was read has to be asked (KIP-320).
+    Validation,
     Nothing,
 }
 
@@ -31,6 +33,12 @@ pub struct PartitionState {
     pub processed: Option<Position>,
     /// The next record to ask the broker for; ahead of `position` by what is buffered.
     pub fetch_offset: i64,
+    /// The leader epoch of the record before `fetch_offset`, as far as known.
+    pub fetch_epoch: Option<i32>,
+    /// The leader epoch under which the position was found good.
+    pub checked_epoch: i32,
+    /// A replica that the leader told us to read from, and until when to believe it (KIP-392).
+    pub preferred: Option<(i32, Instant)>,
     pub need: Need,
     /// A lookup is under way.
     pub busy: bool,
@@ -51,6 +59,9 @@ impl PartitionState {
             position: None,
             processed: None,
             fetch_offset: 0,
+            fetch_epoch: None,
+            checked_epoch: -1,
+            preferred: None,
             need,
             busy: false,
             retry_at: Instant::ZERO,
@@ -61,6 +72,21 @@ impl PartitionState {
             last_stable_offset: None,
             log_start_offset: None,
         }
+    }
+
+    /// Which replica to read from instead of the leader.
+    pub fn read_from(&self, now: Instant) -> Option<i32> {
+        self.preferred.filter(|(_, until)| *until > now).map(|(node, _)| node)
+    }
+
+    fn move_to(&mut self, position: Position) {
+        self.position = Some(position);
+        self.processed = Some(position);
+        self.fetch_offset = position.offset;
+        self.fetch_epoch = position.leader_epoch;
+        self.checked_epoch = -1;
+        self.need = Need::Nothing;
+        self.busy = false;
     }
 }
 
@@ -131,14 +157,23 @@ impl Partitions {
         let epoch = self.epoch();
         let Some(state) = self.states.get_mut(partition) else { return false };
         state.epoch = epoch;
-        state.position = Some(position);
-        state.processed = Some(position);
-        state.fetch_offset = position.offset;
-        state.need = Need::Nothing;
-        state.busy = false;
+        state.move_to(position);
         state.buffered_fetches = 0;
         state.out_of_range = false;
         true
+    }
+
+    /// Fetches again from where the application stands; what is buffered or on its way becomes stale.
+    pub fn refetch(&mut self, partition: &TopicPartition) {
+        let epoch = self.epoch();
+        let Some(state) = self.states.get_mut(partition) else { return };
+        let Some(position) = state.position else { return };
+        let processed = state.processed;
+        state.epoch = epoch;
+        state.move_to(position);
+        state.processed = processed;
+        state.buffered_fetches = 0;
+        state.out_of_range = false;
     }
 
     /// Forgets the position; it is looked up again. False if the partition is not assigned.
@@ -157,11 +192,25 @@ impl Partitions {
     /// The result of a lookup, unless the application moved on.
     pub fn found(&mut self, partition: &TopicPartition, epoch: u64, position: Position) {
         if let Some(state) = self.current(partition, epoch) {
-            state.position = Some(position);
-            state.processed = Some(position);
-            state.fetch_offset = position.offset;
+            state.move_to(position);
+        }
+    }
+
+    /// The leader of `leader_epoch` has what was read.
+    pub fn validated(&mut self, partition: &TopicPartition, epoch: u64, leader_epoch: i32) {
+        if let Some(state) = self.current(partition, epoch).filter(|state| state.need == Need::Validation) {
             state.need = Need::Nothing;
             state.busy = false;
+            state.checked_epoch = leader_epoch;
+        }
+    }
+
+    /// These are read from their leaders again.
+    pub fn forget_preferred<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition>) {
+        for partition in partitions {
+            if let Some(state) = self.states.get_mut(partition) {
+                state.preferred = None;
+            }
         }
     }
 
@@ -229,6 +278,32 @@ mod tests {
         partitions.seek(&partition, AT_5);
         partitions.found(&partition, epoch, Position { offset: 77, leader_epoch: None });
         assert_eq!(partitions.get(&partition).unwrap().position, Some(AT_5));
+    }
+
+    #[test]
+    fn fetching_again_does_not_count_as_processed() {
+        let mut partitions = Partitions::default();
+        partitions.assign(&[tp(0)], Need::Committed);
+        partitions.seek(&tp(0), AT_5);
+        partitions.get_mut(&tp(0)).unwrap().position = Some(Position { offset: 9, leader_epoch: Some(2) });
+        partitions.refetch(&tp(0));
+        let state = partitions.get(&tp(0)).unwrap();
+        assert_eq!((state.processed, state.fetch_offset, state.fetch_epoch), (Some(AT_5), 9, Some(2)));
+    }
+
+    #[test]
+    fn a_validated_position_is_fetched_and_a_preferred_replica_believed_for_a_while() {
+        let mut partitions = Partitions::default();
+        partitions.assign(&[tp(0)], Need::Committed);
+        partitions.seek(&tp(0), Position { offset: 5, leader_epoch: Some(1) });
+        let state = partitions.get_mut(&tp(0)).unwrap();
+        state.need = Need::Validation;
+        state.preferred = Some((3, Instant::from_nanos(10)));
+        let epoch = state.epoch;
+        partitions.validated(&tp(0), epoch, 7);
+        let state = partitions.get(&tp(0)).unwrap();
+        assert_eq!((state.need, state.checked_epoch), (Need::Nothing, 7));
+        assert_eq!((state.read_from(Instant::from_nanos(9)), state.read_from(Instant::from_nanos(10))), (Some(3), None));
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl Cluster {
 
     async fn keep_metadata_fresh(self) {
         let mut attempts = 0;
+        let mut failing_since: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = self.inner.refresh.notified() => {}
@@ -259,6 +260,12 @@ impl Cluster {
                     }
                 }
                 attempts = if failed { attempts + 1 } else { 0 };
+                failing_since = failed.then(|| failing_since.unwrap_or_else(|| self.clock().mono()));
+                let failing = failing_since.map(|since| self.clock().mono().saturating_since(since));
+                if self.inner.config.rebootstrap_after.zip(failing).is_some_and(|(limit, failing)| failing > limit) {
+                    self.rebootstrap();
+                    failing_since = None;
+                }
                 // At most one request per backoff, so that callers who keep asking do not flood the brokers.
                 tokio::time::sleep(self.backoff_delay(attempts)).await;
                 if !failed {
@@ -295,7 +302,7 @@ impl Cluster {
         let connection = self.any_connection(deadline).await?;
         let response: MetadataResponse = self.request_on(&connection, &request, deadline).await?;
         if response.error_code != 0 {
-            if response.error_code == ErrorCode::RebootstrapRequired.code() {
+            if response.error_code == ErrorCode::RebootstrapRequired.code() && self.inner.config.rebootstrap_after.is_some() {
                 self.rebootstrap();
             }
             return Err(Error::from_code(response.error_code, None));
@@ -305,6 +312,7 @@ impl Cluster {
 
     /// Forgets the known brokers, so that the bootstrap list is used again.
     fn rebootstrap(&self) {
+        tracing::info!("starting again from the bootstrap list");
         self.state().slots.retain(|_, slot| matches!(slot, Slot::Connecting(_)));
         self.inner.metadata.send_modify(|current| {
             let next = MetadataCache { version: current.version + 1, ..MetadataCache::default() };
@@ -376,7 +384,9 @@ impl Cluster {
 
     pub fn least_loaded(&self) -> i32 {
         let known: Vec<i32> = self.inner.metadata.borrow().nodes.keys().copied().collect();
-        let bootstrap = (0..self.inner.config.bootstrap.len() as i32).map(|index| -1 - index);
+        // Without rebootstrapping the list serves for the first contact only.
+        let listed = known.is_empty() || self.inner.config.rebootstrap_after.is_some();
+        let bootstrap = (0..self.inner.config.bootstrap.len() as i32).map(|index| -1 - index).filter(|_| listed);
         let now = self.clock().mono();
         let mut state = self.state();
         let open = state.slots.iter().filter_map(|(id, slot)| match slot {

@@ -381,7 +381,14 @@ impl Accumulator {
             let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
             self.counters.queue_micros = self.counters.queue_micros.saturating_add(waited);
             self.counters.queue_micros_max = self.counters.queue_micros_max.max(waited);
-            self.counters.raw_bytes += sent.batch.buffer.len() as u64;
+            // Without compression the sealed bytes are the buffer.
+            let raw = sent
+                .batch
+                .sealed
+                .as_ref()
+                .filter(|_| sent.batch.buffer.is_empty())
+                .map_or(sent.batch.buffer.len(), |sealed| sealed.bytes.len());
+            self.counters.raw_bytes += raw as u64;
             if let Some(sealed) = &sent.batch.sealed {
                 self.counters.bytes_sent += sealed.bytes.len() as u64;
                 if self.config.compressed {
