@@ -193,13 +193,21 @@ impl PartitionSet {
     ) -> Result<Arc<Partition>, LogError> {
         let topic_partition = TopicPartition::new(&*topic.name, index);
         let path = self.choose_dir(registration).join(topic_partition.to_string());
-        let open = LogOpen { clean_shutdown: true, ..LogOpen::default() };
+        let jitter_seed = topic.id.as_u128() as u64 ^ index as u64;
+        let open = LogOpen { clean_shutdown: true, jitter_seed, ..LogOpen::default() };
         let config = self.topic_log_config(image, &topic.name);
         let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
         Ok(self.insert(Partition::new(self.broker_id, topic.id, log)))
     }
 
-    /// The directory the controller assigned, else the one with the fewest partitions.
+    /// The directories that `cordoned.log.dirs` closes to new partitions.
+    pub fn cordoned_dirs(&self) -> Vec<&LogDir> {
+        let config = self.broker_config.read();
+        let is_cordoned = |dir: &&LogDir| config.cordoned_log_dirs.iter().any(|path| path == "*" || dir.path.as_os_str() == path.as_str());
+        self.dirs.iter().filter(is_cordoned).collect()
+    }
+
+    /// The directory the controller assigned, else the one with the fewest partitions that is not cordoned.
     fn choose_dir(&self, registration: &metadata::Partition) -> PathBuf {
         let at = registration.replicas.iter().position(|r| *r == self.broker_id);
         let assigned = at.and_then(|i| registration.directories.get(i));
@@ -216,7 +224,9 @@ impl PartitionSet {
                 counts[i] += 1;
             }
         }
-        let fewest = (0..counts.len()).min_by_key(|i| counts[*i]).unwrap_or(0);
+        let cordoned: Vec<Uuid> = self.cordoned_dirs().into_iter().map(|dir| dir.id).collect();
+        let is_cordoned = |i: usize| self.dirs.get(i).is_some_and(|dir| cordoned.contains(&dir.id));
+        let fewest = (0..counts.len()).min_by_key(|i| (is_cordoned(*i), counts[*i])).unwrap_or(0);
         self.dirs.get(fewest).map(|d| d.path.clone()).unwrap_or_default()
     }
 

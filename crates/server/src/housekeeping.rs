@@ -2,6 +2,7 @@
 //! It sleeps until the next of these is due or somebody rings.
 //! Kafka counterparts: `KafkaScheduler` with the periodic tasks of `LogManager` and `ReplicaManager`.
 
+use crate::assignments::Assignments;
 use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
@@ -24,6 +25,7 @@ pub struct Housekeeping {
     pub dirs: LogDirs,
     pub connection_limits: ConnectionLimits,
     pub bell: Arc<Bell>,
+    pub assignments: Assignments,
     /// Told how long each flush took.
     pub flushes: Arc<Histogram>,
 }
@@ -83,6 +85,7 @@ impl Housekeeping {
             due.flush = now.mono + FLUSH_CHECK.min(millis(config.log_flush_scheduler_interval_ms).max(Duration::from_millis(1)));
             self.flush(now);
             self.connection_limits.follow(&config);
+            self.assignments.step(&self.broker);
         }
         if due.recovery_points <= now.mono {
             due.recovery_points = now.mono + millis(config.log_flush_offset_checkpoint_interval_ms.into());

@@ -3,6 +3,7 @@
 //! Used by: `cli` (`gregor start`, `gregor server`) and the end-to-end tests. Never does: protocol or log logic.
 //! Kafka counterparts: `KafkaRaftServer`, `SharedServer`, `BrokerServer`, `ControllerServer`.
 
+mod assignments;
 mod bell;
 mod checkpoint;
 pub mod clock;

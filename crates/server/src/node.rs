@@ -1,6 +1,7 @@
 //! A running node: how its parts are built, in which order they start, and in which order they stop.
 //! Kafka: `KafkaRaftServer`, `SharedServer`, `BrokerServer.startup` and `shutdown`.
 
+use crate::assignments::Assignments;
 use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
@@ -122,6 +123,7 @@ impl Node {
             connection_limits,
             bell: housekeeping_bell.clone(),
             flushes: metrics.flushes().clone(),
+            assignments: Assignments::default(),
         };
         let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
         let timers = Arc::new(Timers::default());

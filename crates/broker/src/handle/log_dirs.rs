@@ -57,6 +57,7 @@ fn result(c: &Context, dir: &Path, topics: Topics) -> DescribeLogDirsResult {
             topics: topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name, partitions, ..Default::default() }).collect(),
             total_bytes: space.total.try_into().unwrap_or(i64::MAX),
             usable_bytes: space.usable.try_into().unwrap_or(i64::MAX),
+            is_cordoned: c.image.metadata_version().supports_cordoned_log_dirs() && is_cordoned(c, dir),
             ..Default::default()
         },
         Err(error) => {
@@ -64,6 +65,10 @@ fn result(c: &Context, dir: &Path, topics: Topics) -> DescribeLogDirsResult {
             DescribeLogDirsResult { error_code: ErrorCode::KafkaStorageError.code(), log_dir, ..Default::default() }
         }
     }
+}
+
+fn is_cordoned(c: &Context, dir: &Path) -> bool {
+    c.broker.replicas().cordoned_dirs().iter().any(|cordoned| cordoned.path == dir)
 }
 
 pub(super) fn alter(c: &mut Context, request: AlterReplicaLogDirsRequest) -> Handled {
@@ -96,6 +101,9 @@ fn alter_one(c: &Context, topic: &str, index: i32, path: &str) -> Result<(), Err
     }
     let replicas = c.broker.replicas();
     let dir = replicas.dirs().iter().find(|dir| dir.path.as_os_str() == path).ok_or(ErrorCode::LogDirNotFound)?;
+    if is_cordoned(c, &dir.path) {
+        return Err(ErrorCode::InvalidReplicaAssignment);
+    }
     let Some(partition) = replicas.get(topic, index) else {
         let exists = c.image.topics.get(topic).is_some_and(|topic| topic.partitions.contains_key(&index));
         return Err(if exists { ErrorCode::ReplicaNotAvailable } else { ErrorCode::UnknownTopicOrPartition });
