@@ -17,6 +17,8 @@ enum Takes {
 struct Opt {
     name: &'static str,
     takes: Takes,
+    /// Whether a value is a number, which may begin with a minus.
+    number: bool,
     default: Option<String>,
     required: bool,
     /// The option may only be there together with one of these.
@@ -62,7 +64,8 @@ impl Parser {
                 Some('[') => Takes::Optional,
                 Some(_) => Takes::Required,
             };
-            parser.opts.push(Opt { name, takes, default: None, required, available_if: &[] });
+            let number = ["Integer", "Long"].iter().any(|kind| value.trim().trim_start_matches(['<', '[']).starts_with(kind));
+            parser.opts.push(Opt { name, takes, number, default: None, required, available_if: &[] });
         }
         parser
     }
@@ -134,6 +137,7 @@ impl Parser {
                     Some(value) => Some(value.clone()),
                     None => return Err(Failure::Options(format!("Option {} requires an argument", opt.name))),
                 },
+                (Takes::Optional, None) if opt.number => rest.next_if(|next| next.parse::<i64>().is_ok()).cloned(),
                 (Takes::Optional, None) => rest.next_if(|next| !next.starts_with('-') || *next == "-").cloned(),
             };
             options.present.insert(index);
@@ -277,6 +281,7 @@ mod tests {
     const HELP: &str = concat!(
         "Option                   Description\n",
         "------                   -----------\n",
+        "--age [Integer: years]   An age.\n",
         "--help                   Usage.\n",
         "--list                   List.\n",
         "--partitions <Integer>   How many.\n",
@@ -352,6 +357,8 @@ mod tests {
         assert_eq!(options.value("state").unwrap(), None);
         assert_eq!(parse(&["--state", "Empty"]).unwrap().value("state").unwrap(), Some("Empty"));
         assert!(parse(&["-s"]).unwrap().has("s"));
+        assert_eq!(parse(&["--age", "-1"]).unwrap().number::<i32>("age").unwrap(), Some(-1));
+        assert_eq!(parse(&["--age", "x"]).unwrap().free, ["x"]);
     }
 
     #[test]

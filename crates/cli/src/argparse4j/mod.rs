@@ -152,6 +152,18 @@ impl Program {
         })
     }
 
+    /// For the tools that print their help, and end well, when nothing is given; asked for by name it ends them with code 1.
+    pub fn parse_given(&self, words: &[String]) -> Result<Parsed, Failure> {
+        if words.is_empty() {
+            say_part!("{}", self.top.help);
+            return Err(Failure::Status(0));
+        }
+        self.parse_or_stop(words).map_err(|stop| match stop {
+            Stop::Help => Failure::Status(1),
+            Stop::Error(error) => error.report(),
+        })
+    }
+
     pub fn parse_or_stop(&self, words: &[String]) -> Result<Parsed, Stop> {
         let mut parsed = Parsed::default();
         let mut state = Words { words: words.to_vec(), next: 0, separated: false, deferred: None };

@@ -43,8 +43,7 @@ struct Plan {
 }
 
 pub fn run(words: &[String]) -> Result<(), Failure> {
-    let help = ["--help".to_owned()];
-    let plan = plan(&PROGRAM.parse(if words.is_empty() { &help } else { words })?)?;
+    let plan = plan(&PROGRAM.parse_given(words)?)?;
     session::block_on(produce(plan))
 }
 

@@ -6,10 +6,12 @@ use base::TopicPartition;
 use client::{Admin, IsolationLevel, OffsetAndMetadata, OffsetSpec};
 
 use super::group::{self, Group};
+use super::lag_seconds::{self, Standing};
 use super::{MISSING, executed, group_ids, print_error, wrapped};
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::out::{complain, say, say_part};
+use crate::time;
 
 pub type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;
 
@@ -26,7 +28,7 @@ pub async fn run(admin: &Admin, options: &Options) -> Result<(), Failure> {
         } else if options.has("state") {
             state(group, verbose);
         } else {
-            offsets(admin, group, verbose).await?;
+            offsets(admin, group, verbose, options.has("lag-seconds")).await?;
         }
     }
     Ok(())
@@ -89,7 +91,7 @@ async fn ends(admin: &Admin, partitions: &BTreeSet<TopicPartition>) -> Result<BT
     Ok(found)
 }
 
-async fn offsets(admin: &Admin, group: &Group, verbose: bool) -> Result<(), Failure> {
+async fn offsets(admin: &Admin, group: &Group, verbose: bool, with_ages: bool) -> Result<(), Failure> {
     let committed = committed(admin, &group.id).await?;
     let mut assigned: BTreeSet<TopicPartition> = BTreeSet::new();
     let mut owners: Vec<_> = group.members.iter().filter(|member| !member.assignment.is_empty()).collect();
@@ -117,28 +119,41 @@ async fn offsets(admin: &Admin, group: &Group, verbose: bool) -> Result<(), Fail
     rows.extend(
         committed.keys().filter(|partition| !assigned.contains(partition)).map(|partition| row(partition, MISSING, MISSING, MISSING)),
     );
+    let mut standings = BTreeMap::new();
+    for (partition, committed) in committed.iter().filter(|(_, committed)| with_ages && committed.offset >= 0) {
+        if let Some(end) = ends.get(partition) {
+            standings.insert(partition.clone(), Standing { offset: committed.offset, end: *end });
+        }
+    }
+    let ages = if with_ages { Some(lag_seconds::ages(admin, &standings, time::wall_ms()).await) } else { None };
     if has_rows(group, rows.len()) {
-        print_offsets(&group.id, &rows, verbose);
+        print_offsets(&group.id, &rows, verbose, ages.as_ref());
     }
     Ok(())
 }
 
-fn print_offsets(group: &str, rows: &[Row], verbose: bool) {
+/// `ages` are the seconds of `--lag-seconds`; without them the table is Kafka's.
+fn print_offsets(group: &str, rows: &[Row], verbose: bool, ages: Option<&BTreeMap<TopicPartition, i64>>) {
     let width = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0).max(15);
     let (topics, consumers, hosts) = (width(&|row| row.topic.len()), width(&|row| row.consumer.len()), width(&|row| row.host.len()));
     let groups = group.len().max(15);
-    let line = |cells: [&str; 10]| {
+    let line = |cells: [&str; 10], age: &str| {
         let [id, topic, partition, epoch, offset, end, lag, consumer, host, client] = cells;
+        let age = if ages.is_some() { format!(" {age:15}") } else { String::new() };
         let epoch = if verbose { format!(" {epoch:15}") } else { String::new() };
         say_part!(
-            "\n{id:groups$} {topic:topics$} {partition:10}{epoch} {offset:15} {end:15} {lag:15} {consumer:consumers$} {host:hosts$} {client}"
+            "\n{id:groups$} {topic:topics$} {partition:10}{epoch} {offset:15} {end:15} {lag:15}{age} {consumer:consumers$} {host:hosts$} {client}"
         );
     };
-    line(["GROUP", "TOPIC", "PARTITION", "LEADER-EPOCH", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST", "CLIENT-ID"]);
+    line(
+        ["GROUP", "TOPIC", "PARTITION", "LEADER-EPOCH", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST", "CLIENT-ID"],
+        "LAG-SECONDS",
+    );
     let text = |number: Option<i64>| number.map_or(MISSING.to_owned(), |number| number.to_string());
     for row in rows {
         let lag = row.offset.filter(|offset| *offset != -1).zip(row.end).map(|(offset, end)| end - offset);
-        line([
+        let age = ages.and_then(|ages| ages.get(&TopicPartition::new(&row.topic, row.partition)).copied());
+        let cells = [
             group,
             &row.topic,
             &row.partition.to_string(),
@@ -149,7 +164,8 @@ fn print_offsets(group: &str, rows: &[Row], verbose: bool) {
             &row.consumer,
             &row.host,
             &row.client,
-        ]);
+        ];
+        line(cells, &text(age));
     }
     say!();
 }

@@ -4,6 +4,7 @@
 mod csv;
 mod describe;
 pub mod group;
+mod lag_seconds;
 mod reset;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,11 @@ fn parser() -> Parser {
         include_str!("../../help/kafka-consumer-groups.txt"),
     );
     let parser = ["members", "verbose", "offsets"].into_iter().fold(parser, |parser, name| parser.only_with(name, &["describe"]));
-    parser.only_with("state", &["describe", "list"]).only_with("type", &["list"]).default_of("timeout", "30000")
+    parser
+        .only_with("state", &["describe", "list"])
+        .only_with("type", &["list"])
+        .only_with("lag-seconds", &["describe"])
+        .default_of("timeout", "30000")
 }
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
@@ -143,6 +148,7 @@ fn check(options: &Options) -> Result<(), Failure> {
             options.check_invalid(scenario, &others)?;
         }
     }
+    options.check_invalid("lag-seconds", &["members", "state"])?;
     options.check_invalid("group", &["all-groups"])?;
     options.check_invalid("group", &["list"])?;
     options.check_invalid("topic", &["list", "describe"])

@@ -49,8 +49,7 @@ enum Payload {
 }
 
 pub fn run(words: &[String]) -> Result<(), Failure> {
-    let help = ["--help".to_owned()];
-    let plan = plan(&PROGRAM.parse(if words.is_empty() { &help } else { words })?)?;
+    let plan = plan(&PROGRAM.parse_given(words)?)?;
     session::block_on(measure(plan))
 }
 
