@@ -1,6 +1,7 @@
 //! Feature levels: which exist, which ranges this node supports, and what a metadata.version changes in what is written.
 //! Kafka: `MetadataVersion`, `Feature`, `KRaftVersion`, `QuorumFeatures`.
 
+use crate::image::cluster::{SupportedFeature, VersionRange};
 use std::fmt;
 
 /// A finalized metadata.version, from `3.3-IV3` (7) to `4.3-IV0` (30).
@@ -116,6 +117,13 @@ pub struct Feature {
     pub min: i16,
     pub max: i16,
     pub latest_production: i16,
+}
+
+impl Feature {
+    /// What a node of this software says of the feature when it registers.
+    pub fn supported(&self) -> SupportedFeature {
+        SupportedFeature { name: self.name.to_owned(), range: VersionRange { min: self.min, max: self.max } }
+    }
 }
 
 pub const KRAFT_VERSION: &str = "kraft.version";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 use wire::ErrorCode;
-use wire::messages::broker_registration_request::{Feature, Listener};
+use wire::messages::broker_registration_request::Listener;
 use wire::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse};
 
 /// After a failed request.
@@ -142,12 +142,7 @@ impl Lifecycle {
     }
 
     fn registration_request(&self) -> BrokerRegistrationRequest {
-        let features = features::FEATURES.iter().map(|feature| Feature {
-            name: feature.name.to_owned(),
-            min_supported_version: feature.min,
-            max_supported_version: feature.max,
-            ..Default::default()
-        });
+        let features = features::FEATURES.iter().map(|feature| feature.supported().into());
         let mut log_dirs = self.registration.directories.clone();
         log_dirs.sort();
         BrokerRegistrationRequest {

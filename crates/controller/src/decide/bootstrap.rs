@@ -3,7 +3,6 @@
 use crate::settings::Settings;
 use metadata::features::{ELR_VERSION, FEATURES, KRAFT_VERSION};
 use metadata::{Image, MetadataVersion, Record, ResourceType};
-use wire::messages::register_controller_record::{ControllerEndpoint, ControllerFeature};
 use wire::messages::*;
 
 /// The feature levels of a new cluster: metadata.version first, then the others that are above 0, sorted by name. For
@@ -72,26 +71,8 @@ pub fn controller_registration(image: &Image, settings: &Settings) -> Option<Rec
     let record = RegisterControllerRecord {
         controller_id: settings.node_id,
         incarnation_id: settings.incarnation_id,
-        end_points: settings
-            .listeners
-            .iter()
-            .map(|l| ControllerEndpoint {
-                name: l.name.clone(),
-                host: l.host.clone(),
-                port: l.port,
-                security_protocol: l.security_protocol,
-                ..Default::default()
-            })
-            .collect(),
-        features: FEATURES
-            .iter()
-            .map(|f| ControllerFeature {
-                name: f.name.to_owned(),
-                min_supported_version: f.min,
-                max_supported_version: f.max,
-                ..Default::default()
-            })
-            .collect(),
+        end_points: settings.listeners.iter().map(Into::into).collect(),
+        features: FEATURES.iter().map(|f| f.supported().into()).collect(),
         ..Default::default()
     };
     Some(record.into())

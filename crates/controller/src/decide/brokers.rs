@@ -6,13 +6,12 @@ use super::{Context, Decided, Decision};
 use crate::change::is_elr_enabled;
 use crate::heartbeats::{BrokerControlState, Heartbeats};
 use crate::seam::ControllerError;
+use metadata::image::cluster::SupportedFeature;
 use metadata::image::partition::directory_id;
-use metadata::{Image, MetadataVersion, Record};
+use metadata::{Image, Listener, MetadataVersion, Record};
 use std::collections::BTreeSet;
 use wire::ErrorCode;
 use wire::messages::broker_registration_request::Feature;
-use wire::messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
-use wire::messages::register_controller_record::{ControllerEndpoint, ControllerFeature};
 use wire::messages::*;
 
 /// Refuses requests of an incarnation that is not the registered one.
@@ -57,27 +56,8 @@ pub fn register(ctx: &Context, request: &BrokerRegistrationRequest) -> Decided {
         broker_id: id,
         incarnation_id: request.incarnation_id,
         rack: request.rack.clone(),
-        end_points: request
-            .listeners
-            .iter()
-            .map(|l| BrokerEndpoint {
-                name: l.name.clone(),
-                host: l.host.clone(),
-                port: l.port,
-                security_protocol: l.security_protocol,
-                ..Default::default()
-            })
-            .collect(),
-        features: request
-            .features
-            .iter()
-            .map(|f| BrokerFeature {
-                name: f.name.clone(),
-                min_supported_version: f.min_supported_version,
-                max_supported_version: f.max_supported_version,
-                ..Default::default()
-            })
-            .collect(),
+        end_points: request.listeners.iter().map(|l| (&Listener::from(l)).into()).collect(),
+        features: request.features.iter().map(|f| SupportedFeature::from(f).into()).collect(),
         fenced: true,
         broker_epoch: ctx.next_offset,
         ..Default::default()
@@ -172,27 +152,8 @@ pub fn register_controller(ctx: &Context, request: &ControllerRegistrationReques
         controller_id: request.controller_id,
         incarnation_id: request.incarnation_id,
         zk_migration_ready: false,
-        end_points: request
-            .listeners
-            .iter()
-            .map(|l| ControllerEndpoint {
-                name: l.name.clone(),
-                host: l.host.clone(),
-                port: l.port,
-                security_protocol: l.security_protocol,
-                ..Default::default()
-            })
-            .collect(),
-        features: request
-            .features
-            .iter()
-            .map(|f| ControllerFeature {
-                name: f.name.clone(),
-                min_supported_version: f.min_supported_version,
-                max_supported_version: f.max_supported_version,
-                ..Default::default()
-            })
-            .collect(),
+        end_points: request.listeners.iter().map(|l| (&Listener::from(l)).into()).collect(),
+        features: request.features.iter().map(|f| SupportedFeature::from(f).into()).collect(),
         ..Default::default()
     };
     Ok(Decision::atomic(vec![record.into()], ControllerRegistrationResponse::default()))

@@ -5,9 +5,10 @@ use super::{Context, Decided, Decision, MAX_RECORDS_PER_USER_OP};
 use crate::change::is_elr_enabled;
 use crate::seam::ControllerError;
 use crate::settings::props;
+use config::Props;
 use config::alter::{Alteration, Changes, Op, ResourceType};
 use metadata::{ConfigResource, MetadataVersion, Record};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::ErrorCode;
 use wire::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResponse;
 use wire::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -34,101 +35,98 @@ pub fn new_topic_records(ctx: &Context, topic: &str, configs: &[(&str, Op, Optio
 }
 
 pub fn incremental(ctx: &Context, request: &IncrementalAlterConfigsRequest) -> Decided {
-    let mut count = BTreeMap::<(i8, &str), usize>::new();
-    for resource in &request.resources {
-        *count.entry((resource.resource_type, &resource.resource_name)).or_default() += 1;
-    }
-    let mut outcomes = Vec::new();
-    let mut records = Vec::new();
-    let mut reported = std::collections::BTreeSet::new();
-    for resource in &request.resources {
-        let key = (resource.resource_type, resource.resource_name.as_str());
-        if count[&key] > 1 && !reported.insert(key) {
-            continue;
+    let resources = request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str(), &r.configs));
+    let (records, outcomes) = alter_all(ctx, resources, request.validate_only, |type_, current, configs| {
+        let mut alterations = BTreeMap::new();
+        for config in configs.iter() {
+            let op = Op::from_code(config.config_operation).ok_or_else(|| {
+                let message = format!("Unknown config operation {}", config.config_operation);
+                ControllerError::new(ErrorCode::InvalidRequest, message)
+            })?;
+            if config.value.is_none() && op != Op::Delete {
+                let message = format!("Null value not supported for : {}", config.name);
+                return Err(ControllerError::new(ErrorCode::InvalidRequest, message));
+            }
+            alterations.insert(&config.name, Alteration { name: config.name.clone(), op, value: config.value.clone() });
         }
-        let outcome = known_type(resource.resource_type).and_then(|type_| {
-            if count[&key] > 1 {
-                return Err(ControllerError::new(ErrorCode::InvalidRequest, "Duplicate resource."));
-            }
-            let mut alterations = BTreeMap::new();
-            for config in &resource.configs {
-                let op = Op::from_code(config.config_operation).ok_or_else(|| {
-                    let message = format!("Unknown config operation {}", config.config_operation);
-                    ControllerError::new(ErrorCode::InvalidRequest, message)
-                })?;
-                if config.value.is_none() && op != Op::Delete {
-                    let message = format!("Null value not supported for : {}", config.name);
-                    return Err(ControllerError::new(ErrorCode::InvalidRequest, message));
-                }
-                alterations.insert(&config.name, Alteration { name: config.name.clone(), op, value: config.value.clone() });
-            }
-            let resource = ConfigResource { type_: metadata::ResourceType(resource.resource_type), name: resource.resource_name.clone() };
-            let alterations: Vec<_> = alterations.into_values().collect();
-            let changes = config::alter::incremental(type_, &props(ctx.head, &resource), &alterations)?;
-            change_records(ctx, type_, &resource, &changes, false)
-        });
-        outcomes.push((key, collect(outcome, &mut records)));
-    }
-    check_size(&records)?;
-    records.extend(clear_elr_records(ctx, &records));
-    if request.validate_only {
-        records.clear();
-    }
-    let responses = outcomes
-        .into_iter()
-        .map(|((resource_type, name), error)| AlterConfigsResourceResponse {
-            error_code: error.as_ref().map_or(0, |e| e.code.code()),
-            error_message: error.map(|e| e.text()),
-            resource_type,
-            resource_name: name.to_owned(),
-            ..Default::default()
-        })
-        .collect();
+        let alterations: Vec<_> = alterations.into_values().collect();
+        Ok(config::alter::incremental(type_, current, &alterations)?)
+    })?;
+    let response = |(resource_type, resource_name, error_code, error_message)| AlterConfigsResourceResponse {
+        resource_type,
+        resource_name,
+        error_code,
+        error_message,
+        ..Default::default()
+    };
+    let responses = outcomes.into_iter().map(response).collect();
     Ok(Decision::atomic(records, IncrementalAlterConfigsResponse { responses, ..Default::default() }))
 }
 
 /// The older AlterConfigs: what is not named is reset.
 pub fn replace(ctx: &Context, request: &AlterConfigsRequest) -> Decided {
+    let resources = request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str(), &r.configs));
+    let (records, outcomes) = alter_all(ctx, resources, request.validate_only, |type_, current, configs| {
+        let configs: BTreeMap<_, _> = configs.iter().map(|c| (c.name.clone(), c.value.clone())).collect();
+        let configs: Vec<_> = configs.into_iter().collect();
+        Ok(config::alter::replace(type_, current, &configs))
+    })?;
+    let response = |(resource_type, resource_name, error_code, error_message)| LegacyResponse {
+        resource_type,
+        resource_name,
+        error_code,
+        error_message,
+        ..Default::default()
+    };
+    let responses = outcomes.into_iter().map(response).collect();
+    Ok(Decision::atomic(records, AlterConfigsResponse { responses, ..Default::default() }))
+}
+
+/// Type, name, error code and text of one resource, as both answers hold them.
+type Outcome = (i8, String, i16, Option<String>);
+
+/// Alters resource by resource: `change` says what becomes of the current configs. A resource that is named twice is refused once.
+fn alter_all<'a, C: 'a>(
+    ctx: &Context,
+    resources: impl Iterator<Item = (i8, &'a str, &'a C)> + Clone,
+    validate_only: bool,
+    change: impl Fn(ResourceType, &Props, &C) -> Result<Changes, ControllerError>,
+) -> Result<(Vec<Record>, Vec<Outcome>), ControllerError> {
     let mut count = BTreeMap::<(i8, &str), usize>::new();
-    for resource in &request.resources {
-        *count.entry((resource.resource_type, &resource.resource_name)).or_default() += 1;
+    for (type_, name, _) in resources.clone() {
+        *count.entry((type_, name)).or_default() += 1;
     }
     let mut outcomes = Vec::new();
     let mut records = Vec::new();
-    let mut reported = std::collections::BTreeSet::new();
-    for resource in &request.resources {
-        let key = (resource.resource_type, resource.resource_name.as_str());
-        if count[&key] > 1 && !reported.insert(key) {
+    let mut reported = BTreeSet::new();
+    for (code, name, configs) in resources {
+        let is_double = count.get(&(code, name)).is_some_and(|n| *n > 1);
+        if is_double && !reported.insert((code, name)) {
             continue;
         }
-        let outcome = known_type(resource.resource_type).and_then(|type_| {
-            if count[&key] > 1 {
+        let altered = known_type(code).and_then(|type_| {
+            if is_double {
                 return Err(ControllerError::new(ErrorCode::InvalidRequest, "Duplicate resource."));
             }
-            let configs: BTreeMap<_, _> = resource.configs.iter().map(|c| (c.name.clone(), c.value.clone())).collect();
-            let configs: Vec<_> = configs.into_iter().collect();
-            let resource = ConfigResource { type_: metadata::ResourceType(resource.resource_type), name: resource.resource_name.clone() };
-            let changes = config::alter::replace(type_, &props(ctx.head, &resource), &configs);
+            let resource = ConfigResource { type_: metadata::ResourceType(code), name: name.to_owned() };
+            let changes = change(type_, &props(ctx.head, &resource), configs)?;
             change_records(ctx, type_, &resource, &changes, false)
         });
-        outcomes.push((key, collect(outcome, &mut records)));
+        let (error_code, error_message) = match altered {
+            Ok(new) => {
+                records.extend(new);
+                (0, None)
+            }
+            Err(error) => (error.code.code(), Some(error.text())),
+        };
+        outcomes.push((code, name.to_owned(), error_code, error_message));
     }
     check_size(&records)?;
     records.extend(clear_elr_records(ctx, &records));
-    if request.validate_only {
+    if validate_only {
         records.clear();
     }
-    let responses = outcomes
-        .into_iter()
-        .map(|((resource_type, name), error)| LegacyResponse {
-            error_code: error.as_ref().map_or(0, |e| e.code.code()),
-            error_message: error.map(|e| e.text()),
-            resource_type,
-            resource_name: name.to_owned(),
-            ..Default::default()
-        })
-        .collect();
-    Ok(Decision::atomic(records, AlterConfigsResponse { responses, ..Default::default() }))
+    Ok((records, outcomes))
 }
 
 fn check_size(records: &[Record]) -> Result<(), ControllerError> {
@@ -141,16 +139,6 @@ fn check_size(records: &[Record]) -> Result<(), ControllerError> {
 fn known_type(code: i8) -> Result<ResourceType, ControllerError> {
     let unknown = || ControllerError::new(ErrorCode::UnsupportedVersion, format!("Unknown resource type {code}."));
     ResourceType::from_code(code).ok_or_else(unknown)
-}
-
-fn collect(outcome: Result<Vec<Record>, ControllerError>, records: &mut Vec<Record>) -> Option<ControllerError> {
-    match outcome {
-        Ok(new) => {
-            records.extend(new);
-            None
-        }
-        Err(error) => Some(error),
-    }
 }
 
 /// Checks the changes of one resource and turns them into records.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
 use wire::messages::register_controller_record::{ControllerEndpoint, ControllerFeature};
-use wire::messages::{RegisterBrokerRecord, RegisterControllerRecord};
+use wire::messages::{RegisterBrokerRecord, RegisterControllerRecord, broker_registration_request, controller_registration_request};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -23,6 +23,55 @@ pub struct VersionRange {
     pub min: i16,
     pub max: i16,
 }
+
+/// A listener as a message says it, in both directions.
+macro_rules! listener_conversions {
+    ($($message:ty),*) => {
+        $(
+            impl From<&$message> for Listener {
+                fn from(e: &$message) -> Self {
+                    Listener { name: e.name.clone(), host: e.host.clone(), port: e.port, security_protocol: e.security_protocol }
+                }
+            }
+
+            impl From<&Listener> for $message {
+                fn from(l: &Listener) -> Self {
+                    let Listener { name, host, port, security_protocol } = l.clone();
+                    Self { name, host, port, security_protocol, ..Default::default() }
+                }
+            }
+        )*
+    };
+}
+listener_conversions!(BrokerEndpoint, ControllerEndpoint, broker_registration_request::Listener, controller_registration_request::Listener);
+
+/// A feature with the levels that a node supports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupportedFeature {
+    pub name: String,
+    pub range: VersionRange,
+}
+
+/// A supported feature as a message says it, in both directions.
+macro_rules! feature_conversions {
+    ($($message:ty),*) => {
+        $(
+            impl From<&$message> for SupportedFeature {
+                fn from(f: &$message) -> Self {
+                    SupportedFeature { name: f.name.clone(), range: VersionRange { min: f.min_supported_version, max: f.max_supported_version } }
+                }
+            }
+
+            impl From<SupportedFeature> for $message {
+                fn from(f: SupportedFeature) -> Self {
+                    let VersionRange { min, max } = f.range;
+                    Self { name: f.name, min_supported_version: min, max_supported_version: max, ..Default::default() }
+                }
+            }
+        )*
+    };
+}
+feature_conversions!(BrokerFeature, ControllerFeature, broker_registration_request::Feature, controller_registration_request::Feature);
 
 impl VersionRange {
     pub fn contains(self, level: i16) -> bool {
@@ -54,16 +103,8 @@ impl BrokerRegistration {
             id: record.broker_id,
             epoch: record.broker_epoch,
             incarnation_id: record.incarnation_id,
-            listeners: record
-                .end_points
-                .iter()
-                .map(|e| Listener { name: e.name.clone(), host: e.host.clone(), port: e.port, security_protocol: e.security_protocol })
-                .collect(),
-            supported_features: record
-                .features
-                .iter()
-                .map(|f| (f.name.clone(), VersionRange { min: f.min_supported_version, max: f.max_supported_version }))
-                .collect(),
+            listeners: record.end_points.iter().map(Listener::from).collect(),
+            supported_features: by_name(record.features.iter().map(SupportedFeature::from)),
             rack: record.rack.clone(),
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
@@ -79,27 +120,8 @@ impl BrokerRegistration {
             is_migrating_zk_broker: self.is_migrating_zk_broker,
             incarnation_id: self.incarnation_id,
             broker_epoch: self.epoch,
-            end_points: self
-                .listeners
-                .iter()
-                .map(|l| BrokerEndpoint {
-                    name: l.name.clone(),
-                    host: l.host.clone(),
-                    port: l.port,
-                    security_protocol: l.security_protocol,
-                    ..Default::default()
-                })
-                .collect(),
-            features: self
-                .supported_features
-                .iter()
-                .map(|(name, range)| BrokerFeature {
-                    name: name.clone(),
-                    min_supported_version: range.min,
-                    max_supported_version: range.max,
-                    ..Default::default()
-                })
-                .collect(),
+            end_points: self.listeners.iter().map(Into::into).collect(),
+            features: features(&self.supported_features).map(Into::into).collect(),
             rack: self.rack.clone(),
             fenced: self.fenced,
             in_controlled_shutdown: self.in_controlled_shutdown,
@@ -160,16 +182,8 @@ impl ControllerRegistration {
             id: record.controller_id,
             incarnation_id: record.incarnation_id,
             zk_migration_ready: record.zk_migration_ready,
-            listeners: record
-                .end_points
-                .iter()
-                .map(|e| Listener { name: e.name.clone(), host: e.host.clone(), port: e.port, security_protocol: e.security_protocol })
-                .collect(),
-            supported_features: record
-                .features
-                .iter()
-                .map(|f| (f.name.clone(), VersionRange { min: f.min_supported_version, max: f.max_supported_version }))
-                .collect(),
+            listeners: record.end_points.iter().map(Listener::from).collect(),
+            supported_features: by_name(record.features.iter().map(SupportedFeature::from)),
         }
     }
 
@@ -178,27 +192,8 @@ impl ControllerRegistration {
             controller_id: self.id,
             incarnation_id: self.incarnation_id,
             zk_migration_ready: self.zk_migration_ready,
-            end_points: self
-                .listeners
-                .iter()
-                .map(|l| ControllerEndpoint {
-                    name: l.name.clone(),
-                    host: l.host.clone(),
-                    port: l.port,
-                    security_protocol: l.security_protocol,
-                    ..Default::default()
-                })
-                .collect(),
-            features: self
-                .supported_features
-                .iter()
-                .map(|(name, range)| ControllerFeature {
-                    name: name.clone(),
-                    min_supported_version: range.min,
-                    max_supported_version: range.max,
-                    ..Default::default()
-                })
-                .collect(),
+            end_points: self.listeners.iter().map(Into::into).collect(),
+            features: features(&self.supported_features).map(Into::into).collect(),
             ..Default::default()
         }
     }
@@ -232,6 +227,14 @@ impl Cluster {
     pub fn owner_of_directory(&self, directory: Uuid) -> Option<i32> {
         self.brokers.values().find(|b| b.directories.contains(&directory)).map(|b| b.id)
     }
+}
+
+fn by_name(features: impl Iterator<Item = SupportedFeature>) -> BTreeMap<String, VersionRange> {
+    features.map(|feature| (feature.name, feature.range)).collect()
+}
+
+fn features(by_name: &BTreeMap<String, VersionRange>) -> impl Iterator<Item = SupportedFeature> {
+    by_name.iter().map(|(name, range)| SupportedFeature { name: name.clone(), range: *range })
 }
 
 fn sorted(ids: &[Uuid]) -> Vec<Uuid> {
