@@ -2,11 +2,12 @@
 //! Kafka: `AutoTopicCreationManager`.
 
 use crate::Broker;
-use base::Slot;
+use base::{Instant, Now, Slot};
 use controller::{ControllerResponse, RequestContext, ResponseSlot};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
+use std::time::Duration;
 use wire::ErrorCode;
 use wire::messages::CreateTopicsRequest;
 use wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -25,47 +26,100 @@ pub(crate) fn is_valid_topic_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(legal)
 }
 
-/// Creations under way, so that a thousand askers lead to one request.
-#[derive(Default)]
-pub(crate) struct AutoCreate(Mutex<BTreeMap<String, ResponseSlot>>);
+/// How long the topics that clients ask for are gathered before the controller is asked. Besides making one request of many, it lets a client
+/// that was told that the topic is unknown find it unknown once more when it asks again at once: some (kafka-go, sarama) take the first
+/// number of partitions they see for the one they have joined their group with.
+const LINGER: Duration = Duration::from_millis(50);
 
-impl AutoCreate {
-    /// Asks the controller for the topic unless that is already under way. What Kafka answers for it meanwhile is returned.
-    pub fn create(&self, broker: &Broker, topic: &str) -> ErrorCode {
-        if !is_valid_topic_name(topic) {
-            return ErrorCode::InvalidTopicException;
-        }
-        let mut under_way = self.0.lock();
-        under_way.retain(|name, slot| {
-            let Some(answer) = slot.poll(Waker::noop()) else { return true };
-            log_failure(name, answer);
-            false
+/// Beyond so many names the controller is not asked for more; their clients will ask again.
+const WAITING_MAX: usize = 1024;
+
+/// Topics that are to be created, and creations under way, so that a thousand askers lead to one request.
+#[derive(Default)]
+pub(crate) struct AutoCreate(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    waiting: BTreeMap<String, Instant>,
+    under_way: Vec<(BTreeSet<String>, ResponseSlot)>,
+}
+
+impl State {
+    fn is_asked_for(&self, topic: &str) -> bool {
+        self.waiting.contains_key(topic) || self.under_way.iter().any(|(topics, _)| topics.contains(topic))
+    }
+
+    fn forget_answered(&mut self) {
+        self.under_way.retain(|(topics, slot)| match slot.poll(Waker::noop()) {
+            Some(answer) => {
+                log_failures(topics, answer);
+                false
+            }
+            None => true,
         });
-        if !under_way.contains_key(topic) {
-            let slot = Slot::new();
-            under_way.insert(topic.to_owned(), slot.clone());
-            let request = CreateTopicsRequest {
-                topics: vec![creatable(broker, topic)],
-                timeout_ms: broker.config().request_timeout_ms,
-                ..Default::default()
-            };
-            broker.controller().submit(RequestContext { api_version: 7, ..Default::default() }, request.into(), slot);
-        }
-        ErrorCode::UnknownTopicOrPartition
+    }
+
+    fn submit(&mut self, broker: &Broker, topics: BTreeSet<String>) {
+        let request = CreateTopicsRequest {
+            topics: topics.iter().map(|topic| creatable(broker, topic)).collect(),
+            timeout_ms: broker.config().request_timeout_ms,
+            ..Default::default()
+        };
+        let slot = Slot::new();
+        self.under_way.push((topics, slot.clone()));
+        broker.controller().submit(RequestContext { api_version: 7, ..Default::default() }, request.into(), slot);
     }
 }
 
-fn log_failure(topic: &str, answer: ControllerResponse) {
-    let error = match answer {
-        ControllerResponse::CreateTopics(response) => match response.topics.first() {
-            Some(result) if ErrorCode::from_code(result.error_code) == ErrorCode::TopicAlreadyExists => return,
-            Some(result) if result.error_code != 0 => result.error_message.clone().unwrap_or_default(),
-            _ => return,
-        },
-        ControllerResponse::Failed(error) => error.text(),
-        _ => return,
-    };
-    tracing::warn!(topic, error, "topic cannot be created automatically");
+impl AutoCreate {
+    /// Has the topic created soon, by `tick`. What Kafka answers for it meanwhile is returned.
+    pub fn create(&self, broker: &Broker, topic: &str, now: Now) -> ErrorCode {
+        if !is_valid_topic_name(topic) {
+            return ErrorCode::InvalidTopicException;
+        }
+        let mut state = self.0.lock();
+        if state.waiting.len() < WAITING_MAX && !state.is_asked_for(topic) {
+            let due = now.mono + LINGER;
+            state.waiting.insert(topic.to_owned(), due);
+            drop(state);
+            broker.groups.ring_if_earlier(due);
+        }
+        ErrorCode::UnknownTopicOrPartition
+    }
+
+    /// Asks for a coordinator's topic at once.
+    pub fn create_internal(&self, broker: &Broker, topic: &str) {
+        let mut state = self.0.lock();
+        state.forget_answered();
+        if !state.is_asked_for(topic) {
+            state.submit(broker, BTreeSet::from([topic.to_owned()]));
+        }
+    }
+
+    /// Asks the controller for the topics that have waited long enough; returns when to come again.
+    pub fn tick(&self, broker: &Broker, now: Now) -> Instant {
+        let mut state = self.0.lock();
+        state.forget_answered();
+        let due: BTreeSet<String> = state.waiting.extract_if(.., |_, at| *at <= now.mono).map(|(topic, _)| topic).collect();
+        if !due.is_empty() {
+            state.submit(broker, due);
+        }
+        state.waiting.values().copied().min().unwrap_or(Instant::FAR_FUTURE)
+    }
+}
+
+fn log_failures(topics: &BTreeSet<String>, answer: ControllerResponse) {
+    match answer {
+        ControllerResponse::CreateTopics(response) => {
+            let exists = ErrorCode::TopicAlreadyExists.code();
+            for result in response.topics.iter().filter(|t| t.error_code != 0 && t.error_code != exists) {
+                let error = result.error_message.as_deref().unwrap_or_default();
+                tracing::warn!(topic = result.name, error, "topic cannot be created automatically");
+            }
+        }
+        ControllerResponse::Failed(error) => tracing::warn!(?topics, error = error.text(), "topics cannot be created automatically"),
+        _ => {}
+    }
 }
 
 fn creatable(broker: &Broker, topic: &str) -> CreatableTopic {

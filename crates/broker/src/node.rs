@@ -180,7 +180,9 @@ impl Broker {
 
     /// Runs what is due by the clock: group timers, expired fetch sessions. Returns when to come again.
     pub fn tick(&self, now: Now) -> Instant {
-        self.groups.tick(now)
+        let groups = self.groups.tick(now);
+        // After the groups, whose tick sets the alarm that a new topic rings.
+        groups.min(self.auto_create.tick(self, now))
     }
 
     /// Woken when something is due before the last `tick` said, or a coordinator waits to be loaded.

@@ -147,7 +147,7 @@ impl Groups {
         Ok(slot)
     }
 
-    fn ring_if_earlier(&self, deadline: Instant) {
+    pub fn ring_if_earlier(&self, deadline: Instant) {
         let mut alarm = self.alarm.lock();
         if deadline < alarm.at {
             alarm.at = deadline;

@@ -38,7 +38,7 @@ fn find(c: &Context, key_type: i8, key: String) -> Coordinator {
         return none(key, ErrorCode::UnsupportedVersion);
     }
     let Some(topic) = c.image.topics.get(OFFSETS_TOPIC) else {
-        c.broker.auto_create.create(c.broker, OFFSETS_TOPIC);
+        c.broker.auto_create.create_internal(c.broker, OFFSETS_TOPIC);
         return none(key, ErrorCode::CoordinatorNotAvailable);
     };
     let index = base::hash::coordinator_partition(&key, topic.partitions.len() as i32);

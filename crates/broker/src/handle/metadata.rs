@@ -97,7 +97,7 @@ fn describe(c: &Context, topic: &metadata::Topic, listener: &str) -> MetadataRes
 fn missing(c: &Context, name: String, may_create: bool) -> MetadataResponseTopic {
     let error = match (may_create, is_valid_topic_name(&name)) {
         (_, false) => ErrorCode::InvalidTopicException,
-        (true, true) => c.broker.auto_create.create(c.broker, &name),
+        (true, true) => c.broker.auto_create.create(c.broker, &name, c.now),
         (false, true) => ErrorCode::UnknownTopicOrPartition,
     };
     MetadataResponseTopic { error_code: error.code(), is_internal: is_internal(&name), name: Some(name), ..Default::default() }
