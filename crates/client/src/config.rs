@@ -118,6 +118,8 @@ pub(crate) fn invalid(name: &str, value: &str, why: &str) -> Error {
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionConfig {
     pub bootstrap: Vec<(String, u16)>,
+    /// The addresses are those of controllers (`bootstrap.controllers`, KIP-919): what is known of the cluster is its controllers.
+    pub of_controllers: bool,
     pub client_id: String,
     pub request_timeout: Duration,
     pub connection_setup_timeout: Duration,
@@ -155,8 +157,10 @@ impl ConnectionConfig {
             return Err(invalid("client.dns.lookup", &lookup, why));
         }
         let request_timeout = config.number("request.timeout.ms", 30_000u64, 0, i32::MAX as u64)?;
+        let controllers = config.list("bootstrap.controllers");
         Ok(Self {
-            bootstrap: parse_bootstrap(&config.list("bootstrap.servers"))?,
+            of_controllers: !controllers.is_empty(),
+            bootstrap: parse_bootstrap(&if controllers.is_empty() { config.list("bootstrap.servers") } else { controllers })?,
             client_id: config.text("client.id", default_client_id),
             request_timeout: Duration::from_millis(request_timeout),
             connection_setup_timeout: config.millis("socket.connection.setup.timeout.ms", 10_000)?,

@@ -8,16 +8,23 @@ mod admin;
 mod consumer;
 mod consumer_protocol;
 mod group;
+mod plugins;
 mod producer;
 
 use client::admin::NewTopic;
 use client::{Admin, Config, Consumer, ConsumerRecord, Producer, ProducerRecord};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
 
 pub type Outcome = Result<(), String>;
 pub type Check = fn(&Bench) -> Pin<Box<dyn Future<Output = Outcome> + '_>>;
+
+/// Checks under way at a time; each has topics and groups of its own.
+const AT_ONCE: usize = 6;
 
 /// What every check starts from.
 pub struct Bench {
@@ -118,6 +125,10 @@ fn main() {
     std::process::exit(i32::from(failed > 0));
 }
 
+fn all_checks() -> Vec<(&'static str, Check)> {
+    [admin::CHECKS, producer::CHECKS, consumer::CHECKS, group::CHECKS, consumer_protocol::CHECKS, plugins::CHECKS].concat()
+}
+
 async fn run(bootstrap: String, parts: &[String]) -> usize {
     let admin = match Admin::connect(Config::bootstrap(&bootstrap)).await {
         Ok(admin) => admin,
@@ -127,27 +138,37 @@ async fn run(bootstrap: String, parts: &[String]) -> usize {
         }
     };
     let run = format!("{:x}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_millis()));
-    let bench = Bench { bootstrap, admin, run };
-    let (mut passed, mut failed) = (0, 0);
-    for (name, check) in [admin::CHECKS, producer::CHECKS, consumer::CHECKS, group::CHECKS, consumer_protocol::CHECKS].concat() {
+    let bench = Rc::new(Bench { bootstrap, admin, run });
+    let places = Rc::new(Semaphore::new(AT_ONCE));
+    let local = LocalSet::new();
+    let mut running = Vec::new();
+    for (name, check) in all_checks() {
         if !parts.is_empty() && !parts.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
-        let start = Instant::now();
-        let outcome = tokio::time::timeout(Duration::from_secs(120), check(&bench)).await;
-        let outcome = outcome.unwrap_or_else(|_| Err("no end after 120 s".to_owned()));
-        let millis = start.elapsed().as_millis();
-        match outcome {
-            Ok(()) => {
-                passed += 1;
-                println!("ok     {name} ({millis} ms)");
+        let (bench, places) = (bench.clone(), places.clone());
+        running.push(local.spawn_local(async move {
+            let _place = places.acquire().await;
+            let start = Instant::now();
+            let outcome = tokio::time::timeout(Duration::from_secs(120), check(&bench)).await;
+            let outcome = outcome.unwrap_or_else(|_| Err("no end after 120 s".to_owned()));
+            let millis = start.elapsed().as_millis();
+            match &outcome {
+                Ok(()) => println!("ok     {name} ({millis} ms)"),
+                Err(problem) => println!("FAILED {name} ({millis} ms): {problem}"),
             }
-            Err(problem) => {
-                failed += 1;
-                println!("FAILED {name} ({millis} ms): {problem}");
-            }
-        }
+            outcome.is_ok()
+        }));
     }
+    let (mut passed, mut failed) = (0, 0);
+    local
+        .run_until(async {
+            for check in running {
+                // A check that panics has failed.
+                if check.await.unwrap_or(false) { passed += 1 } else { failed += 1 }
+            }
+        })
+        .await;
     let prefix = bench.name("");
     let topics = bench.admin.list_topics().await.unwrap_or_default();
     let ours: Vec<String> = topics.into_iter().map(|topic| topic.name).filter(|name| name.starts_with(&prefix)).collect();

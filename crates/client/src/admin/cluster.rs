@@ -1,6 +1,7 @@
 //! Owns: DescribeCluster.
 
 use super::{Admin, Route};
+use crate::driver::CONTROLLERS;
 use crate::error::{Error, Result};
 use crate::types::Node;
 use wire::messages::{DescribeClusterRequest, DescribeClusterResponse};
@@ -21,11 +22,16 @@ impl Admin {
 
     pub async fn describe_cluster_with(&self, include_fenced: bool, include_authorized_operations: bool) -> Result<ClusterDescription> {
         let build = |version: i16| DescribeClusterRequest {
+            endpoint_type: if self.cluster().config().of_controllers { CONTROLLERS } else { 1 },
             include_cluster_authorized_operations: include_authorized_operations,
             include_fenced_brokers: include_fenced && version >= 2,
             ..Default::default()
         };
-        let min = if include_fenced { 2 } else { 0 };
+        let min = match (include_fenced, self.cluster().config().of_controllers) {
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => 0,
+        };
         let response: DescribeClusterResponse =
             self.call_versions(Route::Any, min, i16::MAX, build, |response: &DescribeClusterResponse| response.error_code).await?;
         Error::check(response.error_code, response.error_message)?;

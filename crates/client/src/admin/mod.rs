@@ -193,13 +193,16 @@ impl Admin {
     async fn route(&self, route: &Route, deadline: Instant) -> Result<Arc<Connection>> {
         let cluster = self.cluster();
         match route {
-            Route::Any => cluster.any_connection(deadline).await,
-            Route::Controller => {
+            Route::Any if !cluster.config().of_controllers => cluster.any_connection(deadline).await,
+            Route::Any | Route::Controller => {
                 let controller = self.await_cluster(deadline, |cache| cache.controller).await?;
                 cluster.connection(controller, deadline).await
             }
             Route::Node(id) => {
                 let known = cluster.metadata().nodes.contains_key(id);
+                if !known && cluster.config().of_controllers {
+                    return Box::pin(self.route(&Route::Controller, deadline)).await;
+                }
                 if !known {
                     self.await_cluster(deadline, |cache| (!cache.nodes.is_empty()).then_some(())).await?;
                 }

@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::thread::{Clock, NetworkThread};
 use super::traffic::Traffic;
 use crate::config::ConnectionConfig;
+use crate::core::accumulator::meaning::is_metadata_error;
 use crate::core::backoff::ExponentialBackoff;
 use crate::core::metadata::MetadataCache;
 use crate::error::{Error, Result};
@@ -15,8 +16,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
+use wire::messages::describe_cluster_response::DescribeClusterBroker;
 use wire::messages::metadata_request::MetadataRequestTopic;
-use wire::messages::{MetadataRequest, MetadataResponse};
+use wire::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
+use wire::messages::{DescribeClusterRequest, DescribeClusterResponse, MetadataRequest, MetadataResponse};
 use wire::{ErrorCode, Request};
 
 /// Which topics a metadata request is about.
@@ -27,6 +30,9 @@ pub enum Topics {
     Ids(Vec<Uuid>),
     None,
 }
+
+/// The endpoint type that asks for controllers.
+pub const CONTROLLERS: i8 = 2;
 
 /// Requests to coordinators travel on connections of their own, so that a heartbeat never queues behind a fetch that waits at the broker.
 pub const fn coordinator_slot(node: i32) -> i32 {
@@ -248,9 +254,11 @@ impl Cluster {
                 let deadline = self.clock().mono() + self.inner.config.request_timeout;
                 let result = self.fetch_metadata(&topics, self.inner.config.allow_auto_topic_creation, deadline).await;
                 let failed = result.is_err();
+                let mut unsettled = false;
                 match result {
                     Ok(response) => {
                         self.state().last_error = None;
+                        unsettled = response.topics.iter().any(is_unsettled);
                         self.apply(response, all);
                         self.look_up_names(deadline).await;
                     }
@@ -259,7 +267,7 @@ impl Cluster {
                         self.state().last_error = Some(error);
                     }
                 }
-                attempts = if failed { attempts + 1 } else { 0 };
+                attempts = if failed || unsettled { attempts + 1 } else { 0 };
                 failing_since = failed.then(|| failing_since.unwrap_or_else(|| self.clock().mono()));
                 let failing = failing_since.map(|since| self.clock().mono().saturating_since(since));
                 if self.inner.config.rebootstrap_after.zip(failing).is_some_and(|(limit, failing)| failing > limit) {
@@ -268,7 +276,7 @@ impl Cluster {
                 }
                 // At most one request per backoff, so that callers who keep asking do not flood the brokers.
                 tokio::time::sleep(self.backoff_delay(attempts)).await;
-                if !failed {
+                if !failed && !unsettled {
                     break;
                 }
             }
@@ -290,6 +298,9 @@ impl Cluster {
 
     /// One Metadata request to whichever broker is best reachable.
     pub async fn fetch_metadata(&self, topics: &Topics, auto_create: bool, deadline: Instant) -> Result<MetadataResponse> {
+        if self.inner.config.of_controllers {
+            return self.fetch_controllers(deadline).await;
+        }
         let names = match topics {
             Topics::All => None,
             Topics::None => Some(Vec::new()),
@@ -308,6 +319,27 @@ impl Cluster {
             return Err(Error::from_code(response.error_code, None));
         }
         Ok(response)
+    }
+
+    /// The controllers in the place of brokers; they know no topics.
+    async fn fetch_controllers(&self, deadline: Instant) -> Result<MetadataResponse> {
+        let connection = self.any_connection(deadline).await?;
+        let request = DescribeClusterRequest { endpoint_type: CONTROLLERS, ..Default::default() };
+        let response: DescribeClusterResponse = self.request_on(&connection, &request, deadline).await?;
+        Error::check(response.error_code, response.error_message)?;
+        let controller = |node: DescribeClusterBroker| MetadataResponseBroker {
+            node_id: node.broker_id,
+            host: node.host,
+            port: node.port,
+            rack: node.rack,
+            ..Default::default()
+        };
+        Ok(MetadataResponse {
+            brokers: response.brokers.into_iter().map(controller).collect(),
+            cluster_id: Some(response.cluster_id),
+            controller_id: response.controller_id,
+            ..Default::default()
+        })
     }
 
     /// Forgets the known brokers, so that the bootstrap list is used again.
@@ -497,6 +529,12 @@ impl Cluster {
         }
         Err(last)
     }
+}
+
+/// A topic that may look different in a moment: not known yet, or without a leader somewhere.
+fn is_unsettled(topic: &MetadataResponseTopic) -> bool {
+    let may_change = |code: i16| is_metadata_error(ErrorCode::from_code(code));
+    may_change(topic.error_code) || topic.partitions.iter().any(|partition| may_change(partition.error_code))
 }
 
 pub fn topic_by_name(name: &str) -> MetadataRequestTopic {

@@ -7,5 +7,5 @@ pub mod coordinator;
 pub mod thread;
 pub mod traffic;
 
-pub use cluster::{Cluster, Topics};
+pub use cluster::{CONTROLLERS, Cluster, Topics};
 pub use coordinator::CoordinatorKind;
