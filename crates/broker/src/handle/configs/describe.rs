@@ -110,7 +110,13 @@ fn logger_entry((name, level): (String, String)) -> Entry {
 }
 
 /// The keys that were asked for (none is all), with as much beside the value as was asked for.
-fn select(entries: Vec<Entry>, resource: &DescribeConfigsResource, request: &DescribeConfigsRequest) -> Vec<DescribeConfigsResourceResult> {
+fn select(
+    mut entries: Vec<Entry>,
+    resource: &DescribeConfigsResource,
+    request: &DescribeConfigsRequest,
+) -> Vec<DescribeConfigsResourceResult> {
+    let count = entries.len();
+    entries.sort_by_key(|entry| hash_map_bucket(&entry.name, count));
     let keys = resource.configuration_keys.as_deref().unwrap_or_default();
     let wanted = |entry: &Entry| keys.is_empty() || keys.contains(&entry.name);
     let result = |entry: Entry| DescribeConfigsResourceResult {
@@ -127,6 +133,26 @@ fn select(entries: Vec<Entry>, resource: &DescribeConfigsResource, request: &Des
     entries.into_iter().filter(wanted).map(result).collect()
 }
 
+/// Where a Java HashMap of so many entries keeps a name. Kafka answers in the order of one, and clients have come to expect it.
+fn hash_map_bucket(name: &str, entries: usize) -> usize {
+    let capacity = (entries * 4).div_ceil(3).next_power_of_two().max(16);
+    let hash = base::hash::java_string_hash(name) as u32;
+    (hash ^ (hash >> 16)) as usize & (capacity - 1)
+}
+
 fn synonym(synonym: describe::Synonym) -> DescribeConfigsSynonym {
     DescribeConfigsSynonym { name: synonym.name, value: synonym.value, source: synonym.source.code(), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hash_map_bucket;
+
+    /// As Apache Kafka 4.3.1 answers for a topic, among its 33 keys.
+    #[test]
+    fn keys_come_in_the_order_of_a_java_hash_map() {
+        let mut names = ["segment.bytes", "flush.ms", "retention.ms", "cleanup.policy", "compression.type", "segment.index.bytes"];
+        names.sort_by_key(|name| hash_map_bucket(name, 33));
+        assert_eq!(names, ["compression.type", "cleanup.policy", "flush.ms", "segment.bytes", "retention.ms", "segment.index.bytes"]);
+    }
 }
