@@ -195,6 +195,11 @@ impl Broker {
         self.groups.committed_offsets()
     }
 
+    /// (group, protocol, members) of every group, for metrics.
+    pub fn group_members(&self) -> Vec<(String, &'static str, usize)> {
+        self.groups.members()
+    }
+
     /// How far the coordinators are, for metrics.
     pub fn coordinator_states(&self) -> CoordinatorStates {
         self.groups.states()

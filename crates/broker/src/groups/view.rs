@@ -83,6 +83,18 @@ impl Groups {
         all
     }
 
+    /// (group, protocol, members) of every group, by name.
+    pub fn members(&self) -> Vec<(String, &'static str, usize)> {
+        let mut all = Vec::new();
+        for cell in self.cells() {
+            if let State::Active(active) = &cell.lock().state {
+                active.shard.groups(|group, protocol, members| all.push((group.to_owned(), protocol, members)));
+            }
+        }
+        all.sort();
+        all
+    }
+
     pub fn states(&self) -> CoordinatorStates {
         let mut states = CoordinatorStates::default();
         for cell in self.cells() {

@@ -32,6 +32,10 @@ pub fn coordinators(page: &mut Page, broker: &Broker) {
         let count: usize = groups.iter().filter(|((kind, s), _)| *kind == "consumer" && *s == state).map(|(_, n)| n).sum();
         family.sample(&[("state", state.to_ascii_lowercase().as_str().into())], count);
     }
+    let mut family = page.family(Kind::Gauge, "gregor_consumergroup_members", "Members of a group");
+    for (group, protocol, members) in broker.group_members() {
+        family.sample(&[("group", Label::Text(&group)), ("protocol", protocol.into())], members);
+    }
     let name = coordinator("num_partitions");
     let mut family = page.family(Kind::Gauge, &name, "Partitions of __consumer_offsets that this broker coordinates, by state");
     for (state, count) in [("loading", states.loading), ("active", states.active), ("failed", states.failed)] {

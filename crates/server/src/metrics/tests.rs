@@ -164,6 +164,7 @@ fn a_full_page_is_well_formed_and_right() {
     assert_eq!(value("kafka_server_group_coordinator_metrics_offset_commit_total"), 1.0);
     assert_eq!(value("kafka_server_group_coordinator_metrics_group_count{protocol=\"classic\"}"), 1.0);
     assert_eq!(value("kafka_server_group_coordinator_metrics_num_partitions{state=\"active\"}"), 3.0);
+    assert_eq!(value("gregor_consumergroup_members{group=\"weird \\\"group\\\\\\n,{}=é\",protocol=\"classic\"}"), 0.0);
     let labels = "{group=\"weird \\\"group\\\\\\n,{}=é\",topic=\"a\",partition=\"1\"}";
     assert_eq!(value(&format!("gregor_consumergroup_lag_records{labels}")), 3.0);
     assert_eq!(value(&format!("gregor_consumergroup_committed_offset{labels}")), 1.0);

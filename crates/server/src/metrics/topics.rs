@@ -34,6 +34,9 @@ pub fn traffic(page: &mut Page, broker: &Broker) {
             family.sample(&[("topic", Label::Text(topic))], read(traffic).get());
         }
     }
+    // Batches go to disk and to consumers as they came.
+    page.counter("kafka_server_brokertopicmetrics_producemessageconversions", "Batches converted to another format", 0);
+    page.counter("kafka_server_brokertopicmetrics_fetchmessageconversions", "Batches converted to another format", 0);
 }
 
 pub fn flushes(page: &mut Page, flushes: &Histogram, now: Instant) {

@@ -118,6 +118,10 @@ impl ConsumerGroup {
         self.members.is_empty()
     }
 
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     pub(crate) fn member(&self, member_id: &str) -> Option<&Arc<Member>> {
         self.members.get(member_id)
     }
