@@ -17,6 +17,8 @@ pub enum Family {
 pub const LEGACY_OFFSET_COMMIT: i16 = 0;
 pub const OFFSET_COMMIT: i16 = 1;
 pub const GROUP_METADATA: i16 = 2;
+/// The records of share groups in `__consumer_offsets`.
+pub const SHARE_GROUP: &[i16] = &[10, 11, 12, 13, 14, 15];
 
 pub struct Found {
     pub kind: i16,

@@ -19,10 +19,21 @@ struct Opt {
     takes: Takes,
     /// Whether a value is a number, which may begin with a minus.
     number: bool,
+    /// A number of 32 bits, not of 64.
+    short: bool,
     default: Option<String>,
     required: bool,
     /// The option may only be there together with one of these.
     available_if: &'static [&'static str],
+}
+
+impl Opt {
+    /// joptsimple converts a value when it is asked for.
+    fn check(&self, text: &str) -> Result<(), Failure> {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let readable = !self.number || if self.short { digits.parse::<i32>().is_ok() } else { digits.parse::<i64>().is_ok() };
+        if readable { Ok(()) } else { Err(Failure::Options(format!("Cannot parse argument '{text}' of option {}", self.name))) }
+    }
 }
 
 /// The options of one tool.
@@ -64,8 +75,9 @@ impl Parser {
                 Some('[') => Takes::Optional,
                 Some(_) => Takes::Required,
             };
-            let number = ["Integer", "Long"].iter().any(|kind| value.trim().trim_start_matches(['<', '[']).starts_with(kind));
-            parser.opts.push(Opt { name, takes, number, default: None, required, available_if: &[] });
+            let is = |kind: &str| value.trim().trim_start_matches(['<', '[']).starts_with(kind);
+            let (number, short) = (is("Integer") || is("Long"), is("Integer"));
+            parser.opts.push(Opt { name, takes, number, short, default: None, required, available_if: &[] });
         }
         parser
     }
@@ -199,7 +211,7 @@ impl Options {
     pub fn value(&self, name: &str) -> Result<Option<&str>, Failure> {
         let index = self.index(name);
         match self.values.get(&index).map(Vec::as_slice) {
-            Some([one]) => Ok(Some(one)),
+            Some([one]) => self.parser.opts[index].check(one).map(|()| Some(one.as_str())),
             Some([_, _, ..]) => {
                 let names = self.parser.opts[index].name;
                 Err(Failure::Options(format!("Found multiple arguments for option {names}, but you asked for only one")))

@@ -27,6 +27,15 @@ fn date_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The first letter that SimpleDateFormat does not know.
+pub fn unknown_letter(pattern: &str) -> Option<char> {
+    let mut quoted = false;
+    pattern.chars().find(|letter| {
+        quoted ^= *letter == '\'';
+        !quoted && letter.is_ascii_alphabetic() && !"GyYMLwWDdFEuaHkKhmsSzZX".contains(*letter)
+    })
+}
+
 /// The numeric letters of Java's SimpleDateFormat; anything else stays as it is, text in quotes loses them.
 pub fn format_pattern(ms: i64, pattern: &str) -> String {
     let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
@@ -171,6 +180,7 @@ mod tests {
         assert!(parse_datetime("2026-02-20").unwrap_err().contains("'T'"));
         assert_eq!(format_pattern(1_795_227_005_123, "yyyy-MM-dd HH:mm:ss:SSS"), "2026-11-21 02:10:05:123");
         assert_eq!(format_pattern(0, "dd/MM/yy 'at' HH"), "01/01/70 at 00");
+        assert_eq!((unknown_letter("dd/MM 'bc' HH"), unknown_letter("dd b")), (None, Some('b')));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod metadata_hash;
 mod offsets;
 pub mod output;
 mod records;
-mod regex;
+pub mod regex;
 mod shard;
 #[cfg(test)]
 mod testing;

@@ -57,6 +57,10 @@ fn plan(options: &Options) -> Result<Plan, Failure> {
     if interval <= 0 {
         return Err(Failure::new("Reporting interval must be greater than 0."));
     }
+    let date_format = options.value("date-format")?.unwrap_or_default();
+    if let Some(letter) = time::unknown_letter(date_format) {
+        return Err(Failure::new(format!("Illegal pattern character '{letter}'")));
+    }
     let mut config = Config::new();
     let file = if options.has("consumer.config") { "consumer.config" } else { "command-config" };
     if let Some(file) = options.value(file)? {
@@ -108,6 +112,11 @@ impl Joining {
     }
 }
 
+/// Four decimals, and Java's names of what is no number.
+fn rate(value: f64) -> String {
+    if value.is_finite() { format!("{value:.4}") } else { crate::args::java_double(value) }
+}
+
 async fn measure(plan: Plan) -> Result<(), Failure> {
     if plan.header {
         let first = if plan.detailed { "time, threadId" } else { "start.time, end.time" };
@@ -132,14 +141,14 @@ async fn measure(plan: Plan) -> Result<(), Failure> {
         let fetch_ms = end_ms - start_ms - joining.total_ms as i64;
         let (megabytes, records) = (bytes as f64 / MEGABYTE, records as f64);
         say!(
-            "{}, {}, {megabytes:.4}, {:.4}, {records:.0}, {:.4}, {}, {fetch_ms}, {:.4}, {:.4}",
+            "{}, {}, {megabytes:.4}, {}, {records:.0}, {}, {}, {fetch_ms}, {}, {}",
             time::format_pattern(start_ms, &plan.date_format),
             time::format_pattern(end_ms, &plan.date_format),
-            megabytes / seconds,
-            records / seconds,
+            rate(megabytes / seconds),
+            rate(records / seconds),
             joining.total_ms,
-            megabytes / (fetch_ms as f64 / 1000.0),
-            records / (fetch_ms as f64 / 1000.0),
+            rate(megabytes / (fetch_ms as f64 / 1000.0)),
+            rate(records / (fetch_ms as f64 / 1000.0)),
         );
     }
     consumer.close(Duration::from_secs(30)).await?;

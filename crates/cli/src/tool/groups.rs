@@ -19,6 +19,10 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         other => other?,
     };
     check(&options)?;
+    let types = ["consumer", "classic", "share", "streams"];
+    if options.value("group-type")?.is_some_and(|kind| !types.contains(&kind.to_lowercase().as_str())) {
+        return Err(Failure::new("--group-type must be a valid group type."));
+    }
     let config = session::config(&options)?;
     let listed = session::block_on(async {
         let admin = Admin::new(config)?;

@@ -31,6 +31,11 @@ impl Pattern {
     }
 }
 
+/// Whether members can subscribe by this expression; the error says why not, in RE2J's words.
+pub fn check(pattern: &str) -> Result<(), String> {
+    build(pattern).map(drop).map_err(|error| error.to_string())
+}
+
 fn build(pattern: &str) -> Result<Regex, parser::Error> {
     let translated = parser::translate(pattern)?;
     RegexBuilder::new(&translated)

@@ -46,9 +46,8 @@ impl Formatter {
                 Ok(Formatter::Coordinator { family: Family::Group, kinds: &[coordinator_record::GROUP_METADATA] })
             }
             Some("TransactionLogMessageFormatter") => Ok(Formatter::Coordinator { family: Family::Transaction, kinds: &[0] }),
-            Some("ShareGroupStateMessageFormatter") | Some("ShareGroupMessageFormatter") => {
-                Ok(Formatter::Coordinator { family: Family::Share, kinds: &[0, 1] })
-            }
+            Some("ShareGroupMessageFormatter") => Ok(Formatter::Coordinator { family: Family::Group, kinds: coordinator_record::SHARE_GROUP }),
+            Some("group.share.ShareGroupStateMessageFormatter") => Ok(Formatter::Coordinator { family: Family::Share, kinds: &[0, 1] }),
             _ => Err(class.to_owned()),
         }
     }

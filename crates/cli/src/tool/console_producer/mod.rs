@@ -62,18 +62,29 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         other => other?,
     };
     check(&options)?;
-    let mut reader = LineReader::new(&reader_properties(&options)?)?;
+    let mut reader = LineReader::new(&reader_properties(&options)?).map_err(|failure| thrown(KAFKA_EXCEPTION, failure))?;
     let config = producer_config(&options)?;
     let topic = options.value("topic")?.unwrap_or_default().to_owned();
     let sync = options.has("sync");
     session::block_on(async {
-        let producer = Producer::new(config)?;
+        let producer = Producer::new(config).map_err(|error| thrown(CONFIG_EXCEPTION, error.into()))?;
         let result = send_lines(&producer, &topic, &mut reader, sync).await;
         // What was read before a bad line is still sent.
         let closed = producer.close(session::FOREVER).await;
         result?;
         Ok(closed?)
     })
+}
+
+const KAFKA_EXCEPTION: &str = "org.apache.kafka.common.KafkaException";
+const CONFIG_EXCEPTION: &str = "org.apache.kafka.common.config.ConfigException";
+
+/// A failure as the JVM prints the exception.
+fn thrown(class: &str, failure: Failure) -> Failure {
+    match failure {
+        Failure::Message(text) => Failure::Message(format!("{class}: {text}")),
+        other => other,
+    }
 }
 
 fn check(options: &Options) -> Result<(), Failure> {
@@ -95,7 +106,7 @@ fn check(options: &Options) -> Result<(), Failure> {
     check_bootstrap(options)?;
     match options.value("line-reader")? {
         Some(READER) | None => Ok(()),
-        Some(class) => Err(Failure::new(format!("java.lang.ClassNotFoundException: {class} (lines are read by {READER} only)"))),
+        Some(class) => Err(Failure::new(format!("java.lang.ClassNotFoundException: {class}\nlines are read by {READER} only"))),
     }
 }
 
@@ -111,7 +122,7 @@ pub fn check_bootstrap(options: &Options) -> Result<(), Failure> {
 fn reader_properties(options: &Options) -> Result<BTreeMap<String, String>, Failure> {
     let mut found = BTreeMap::new();
     if let Some(file) = options.value("reader-config")? {
-        found.extend(properties::load(file)?);
+        found.extend(properties::load(file).map_err(|_| Failure::new(format!("java.nio.file.NoSuchFileException: {file}")))?);
     }
     let name = if options.has("property") { "property" } else { "reader-property" };
     found.extend(key_values(&options.values(name)));
@@ -122,7 +133,7 @@ fn producer_config(options: &Options) -> Result<Config, Failure> {
     let mut config = Config::new();
     let file = if options.has("producer.config") { "producer.config" } else { "command-config" };
     if let Some(file) = options.value(file)? {
-        config.extend(properties::load(file)?);
+        config.extend(properties::load(file).map_err(|_| Failure::new(format!("java.nio.file.NoSuchFileException: {file}")))?);
     }
     let property = if options.has("producer-property") { "producer-property" } else { "command-property" };
     config.extend(key_values(&options.values(property)));
@@ -174,7 +185,7 @@ fn lines_of_stdin() -> tokio::sync::mpsc::Receiver<std::io::Result<String>> {
 async fn send_lines(producer: &Producer, topic: &str, reader: &mut LineReader, sync: bool) -> Result<(), Failure> {
     let mut lines = lines_of_stdin();
     while let Some(line) = lines.recv().await {
-        let line = reader.read(&line?)?;
+        let line = reader.read(&line?).map_err(|failure| thrown(KAFKA_EXCEPTION, failure))?;
         let sizes = (line.key.as_ref().map(Vec::len), line.value.as_ref().map(Vec::len));
         let headers: Vec<Header<'_>> = line.headers.iter().map(|(key, value)| Header::new(key, value.as_deref())).collect();
         let mut record = ProducerRecord::new(topic).headers(&headers);

@@ -13,7 +13,6 @@ use std::time::Duration;
 use base::TopicPartition;
 use client::admin::{GroupListing, ListGroupsOptions};
 use client::{Admin, Error};
-use regex::Regex;
 use wire::ErrorCode;
 
 use crate::failure::Failure;
@@ -49,13 +48,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         return Err(options.usage(format!("Command must include exactly one action: {}", list.join(", "))));
     }
     if let Some(regex) = options.value("validate-regex")? {
-        match Regex::new(regex) {
-            Ok(_) => say!("The regular expression `{regex}` is valid."),
-            Err(error) => {
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                say!("The regular expression `{regex}` is invalid: {reason}.");
-            }
+        match coordinator::regex::check(regex) {
+            Ok(()) => say!("The regular expression `{regex}` is valid."),
+            Err(reason) => say!("The regular expression `{regex}` is invalid: {reason}."),
         }
         return Ok(());
     }

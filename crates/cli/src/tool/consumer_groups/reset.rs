@@ -220,7 +220,7 @@ async fn in_range(admin: &Admin, wanted: Plan) -> Result<Plan, Failure> {
 }
 
 async fn from_file(admin: &Admin, options: &Options, group: &str, file: &str) -> Result<Plan, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+    let text = std::fs::read_to_string(file).map_err(|_| Failure::new(format!("java.io.IOException: Unable to read file {file}")))?;
     let single = options.values("group").len() == 1;
     let bad = |line: &str| Failure::new(format!("{file}: '{line}' is no [group,]topic,partition,offset"));
     let mut wanted = Vec::new();
