@@ -2,7 +2,7 @@
 //! Counterpart: DynamicBrokerConfig.
 
 use crate::broker::def;
-use crate::{BrokerConfig, ConfigError, Props, UpdateMode, Value};
+use crate::{BrokerConfig, ConfigError, Props, SecurityProtocol, UpdateMode, Value};
 
 /// The raw properties of each level. What is stored in the metadata log may hold names or values that are refused today; `Layers` leaves those out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,6 +160,9 @@ fn check_reconfiguration(old: &BrokerConfig, new: &BrokerConfig) -> Result<(), C
     check_local_retention("ms", topic.local_retention_ms_raw, topic.retention_ms, topic.retention_ms != -1)?;
     check_local_retention("bytes", topic.local_retention_bytes_raw, topic.retention_bytes, topic.retention_bytes > -1)?;
     let bound = new.listener_endpoints()?;
+    if let Some(secured) = bound.iter().find(|e| e.protocol != SecurityProtocol::Plaintext) {
+        return Err(ConfigError::Invalid(format!("Listener '{}' is not PLAINTEXT, and only that is supported so far", secured.listener)));
+    }
     match old.advertised_broker_endpoints()?.iter().find(|e| bound.iter().all(|b| b.listener != e.listener)) {
         Some(lost) => Err(ConfigError::Invalid(format!("Advertised listener '{}' must be one of the listeners", lost.listener))),
         None => Ok(()),

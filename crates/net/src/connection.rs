@@ -7,6 +7,7 @@
 
 use crate::frame::FrameReader;
 use crate::limits::Permit;
+use crate::listener::Admission;
 use crate::output::Output;
 use crate::service::{Handled, Parked, Session, Waited};
 use crate::stats::{ListenerStats, ParkedCount, Stats, Timing};
@@ -22,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -71,6 +72,7 @@ pub(crate) struct Connection {
     key: u64,
     worker: Rc<Worker>,
     listener: Arc<ListenerStats>,
+    listener_closed: Arc<AtomicBool>,
     _permit: Permit,
 }
 
@@ -81,8 +83,7 @@ impl Connection {
         session: Box<dyn Session>,
         key: u64,
         worker: Rc<Worker>,
-        listener: Arc<ListenerStats>,
-        permit: Permit,
+        admission: Admission,
     ) -> Self {
         let last_active = (worker.clock)().mono;
         Self {
@@ -98,8 +99,9 @@ impl Connection {
             input_done: false,
             key,
             worker,
-            listener,
-            _permit: permit,
+            listener: admission.stats,
+            listener_closed: admission.closed,
+            _permit: admission.permit,
         }
     }
 
@@ -112,7 +114,11 @@ impl Connection {
     }
 
     fn may_read(&self) -> bool {
-        !self.input_done && self.unanswered() < UNANSWERED_MAX && !self.worker.stopping.get()
+        !self.input_done && self.unanswered() < UNANSWERED_MAX && !self.is_stopping()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.worker.stopping.get() || self.listener_closed.load(Relaxed)
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
@@ -162,7 +168,7 @@ impl Connection {
             }
         }
         if self.unanswered() == 0 {
-            if self.worker.stopping.get() {
+            if self.is_stopping() {
                 return Poll::Ready(Closed::Stopping);
             }
             if self.input_done {

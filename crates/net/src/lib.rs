@@ -25,4 +25,4 @@ pub use limits::Limits;
 pub use listener::{BoundListener, SocketOptions, bind};
 pub use service::{Handled, Parked, Service, Session, SessionInfo, Waited};
 pub use stats::{ApiStats, ListenerStats, Stats};
-pub use worker::{Net, NetConfig};
+pub use worker::{ListenerControl, Net, NetConfig};

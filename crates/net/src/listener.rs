@@ -1,12 +1,14 @@
 //! Listening sockets: opened early (so that clients can queue while logs are loaded), accepted from once the node is ready.
 
-use crate::limits::Limits;
+use crate::limits::{Limits, Permit};
 use crate::stats::{ListenerStats, Stats};
 use crate::worker::Handoff;
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -96,21 +98,71 @@ pub(crate) struct Accepted {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) listener: Arc<str>,
+    pub(crate) admission: Admission,
+}
+
+/// What a connection holds of the listener that it came in by.
+pub(crate) struct Admission {
     pub(crate) stats: Arc<ListenerStats>,
-    pub(crate) permit: crate::limits::Permit,
+    /// Set when the listener has been closed; its connections end then.
+    pub(crate) closed: Arc<AtomicBool>,
+    pub(crate) permit: Permit,
 }
 
-/// Starts accepting on the runtime of the calling worker.
-pub(crate) fn spawn_acceptors(listener: BoundListener, limits: &Arc<Limits>, stats: &Arc<Stats>, handoff: &Handoff) -> io::Result<()> {
-    let stats = stats.listener(&listener.name);
-    for socket in listener.sockets {
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        tokio::task::spawn_local(accept_loop(socket, listener.name.clone(), limits.clone(), stats.clone(), handoff.clone()));
+/// Accepts from the listeners of a node, on the runtime of one worker, and opens and closes listeners while it runs.
+pub(crate) struct Acceptor {
+    limits: Arc<Limits>,
+    stats: Arc<Stats>,
+    handoff: Handoff,
+    open: HashMap<Arc<str>, OpenListener>,
+}
+
+struct OpenListener {
+    closed: Arc<AtomicBool>,
+    loops: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(limits: Arc<Limits>, stats: Arc<Stats>, handoff: Handoff) -> Self {
+        Acceptor { limits, stats, handoff, open: HashMap::new() }
     }
-    Ok(())
+
+    pub(crate) fn open(&mut self, listener: BoundListener) -> io::Result<()> {
+        let source = Source {
+            name: listener.name.clone(),
+            limits: self.limits.clone(),
+            stats: self.stats.listener(&listener.name),
+            closed: Arc::default(),
+            handoff: self.handoff.clone(),
+        };
+        let mut loops = Vec::new();
+        for socket in listener.sockets {
+            let socket = tokio::net::TcpListener::from_std(socket)?;
+            loops.push(tokio::task::spawn_local(accept_loop(socket, source.clone())));
+        }
+        self.open.insert(listener.name, OpenListener { closed: source.closed, loops });
+        Ok(())
+    }
+
+    /// Frees the port and marks the listener's connections, which end when they are woken.
+    pub(crate) fn close(&mut self, name: &str) {
+        let Some(listener) = self.open.remove(name) else { return };
+        listener.loops.iter().for_each(tokio::task::JoinHandle::abort);
+        listener.closed.store(true, SeqCst);
+    }
 }
 
-async fn accept_loop(socket: tokio::net::TcpListener, name: Arc<str>, limits: Arc<Limits>, stats: Arc<ListenerStats>, handoff: Handoff) {
+#[derive(Clone)]
+struct Source {
+    name: Arc<str>,
+    limits: Arc<Limits>,
+    stats: Arc<ListenerStats>,
+    closed: Arc<AtomicBool>,
+    handoff: Handoff,
+}
+
+async fn accept_loop(socket: tokio::net::TcpListener, source: Source) {
+    let Source { name, limits, stats, closed, handoff } = source;
     loop {
         limits.room().await;
         let (stream, peer) = tokio::select! {
@@ -136,7 +188,10 @@ async fn accept_loop(socket: tokio::net::TcpListener, name: Arc<str>, limits: Ar
             }
         };
         match detach(stream) {
-            Ok(stream) => handoff.send(Accepted { stream, peer, listener: name.clone(), stats: stats.clone(), permit }).await,
+            Ok(stream) => {
+                let admission = Admission { stats: stats.clone(), closed: closed.clone(), permit };
+                handoff.send(Accepted { stream, peer, listener: name.clone(), admission }).await;
+            }
             Err(e) => tracing::debug!(listener = %name, peer = %peer, error = %e, "dropped a connection"),
         }
     }

@@ -467,3 +467,25 @@ fn a_request_is_counted_with_every_stretch_of_its_way() {
     }
     assert_eq!(stats.apis().count(), 1);
 }
+
+#[test]
+fn listeners_come_and_go_while_the_others_serve() {
+    let node = node();
+    let control = node.net.as_ref().unwrap().listeners();
+    let mut old = connect(&node);
+    let other = bind("OTHER", "127.0.0.1", 0, &SocketOptions::default()).unwrap();
+    let addr = other.local_addr();
+    control.open(other);
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    send(&mut stream, b"e1");
+    assert_eq!(receive(&mut stream).unwrap(), b"e1");
+    // A request that waits is still answered; nothing more is read.
+    send(&mut stream, b"g\x01");
+    node.gates.release(1);
+    assert_eq!(receive(&mut stream).unwrap(), b"g\x01");
+    control.close("OTHER");
+    assert_closed(&mut stream);
+    send(&mut old, b"e2");
+    assert_eq!(receive(&mut old).unwrap(), b"e2");
+}

@@ -3,7 +3,7 @@
 use crate::connection::{Closed, Connection};
 use crate::frame::BufferPool;
 use crate::limits::Limits;
-use crate::listener::{Accepted, BoundListener, spawn_acceptors};
+use crate::listener::{Accepted, Acceptor, BoundListener};
 use crate::service::{Service, SessionInfo};
 use crate::stats::{ListenerStats, Stats};
 use base::Now;
@@ -36,8 +36,30 @@ pub struct NetConfig {
 /// The running network layer. `stop` ends it; dropping it without `stop` leaves the threads running.
 pub struct Net {
     stop: watch::Sender<Stage>,
+    changes: mpsc::UnboundedSender<Change>,
     threads: Vec<JoinHandle<()>>,
     stats: Arc<Stats>,
+}
+
+/// Opens and closes listeners of a node that runs.
+#[derive(Clone)]
+pub struct ListenerControl(mpsc::UnboundedSender<Change>);
+
+enum Change {
+    Open(BoundListener),
+    Close(String),
+}
+
+impl ListenerControl {
+    pub fn open(&self, listener: BoundListener) {
+        // Fails only when the node has stopped.
+        let _ = self.0.send(Change::Open(listener));
+    }
+
+    /// Frees the port; connections that came in by the listener end once what they asked is answered.
+    pub fn close(&self, name: &str) {
+        let _ = self.0.send(Change::Close(name.to_owned()));
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +102,10 @@ impl Worker {
 
     fn begin_stop(&self) {
         self.stopping.set(true);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         let wakers: Vec<Waker> = self.connections.borrow().values().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
     }
@@ -96,7 +122,7 @@ impl Handoff {
     pub(crate) async fn send(&self, accepted: Accepted) {
         let Some((queue, load)) = self.workers.iter().min_by_key(|(_, load)| load.load(SeqCst)) else { return };
         load.fetch_add(1, SeqCst);
-        let stats = accepted.stats.clone();
+        let stats = accepted.admission.stats.clone();
         stats.accepted.fetch_add(1, Relaxed);
         if queue.send(accepted).await.is_err() {
             load.fetch_sub(1, SeqCst);
@@ -133,7 +159,11 @@ impl Net {
         }
         let handoff = Handoff { workers: queues.into(), stop: stopped.clone() };
         let keys = Arc::new(AtomicU64::new(0));
-        let mut acceptors = Some((listeners, limits, handoff));
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let control = ListenerControl(changes.clone());
+        listeners.into_iter().for_each(|listener| control.open(listener));
+        let (look, looked) = watch::channel(());
+        let mut acceptor = Some(Accepting { changes: receiver, acceptor: Acceptor::new(limits, stats.clone(), handoff), look });
         let mut handles = Vec::new();
         for (i, (queue, load)) in ends.into_iter().enumerate() {
             let config = config.clone();
@@ -141,14 +171,19 @@ impl Net {
                 stats: stats.clone(),
                 service: service.clone(),
                 stop: stopped.clone(),
-                acceptors: acceptors.take(),
+                accepting: acceptor.take(),
+                look: looked.clone(),
                 keys: keys.clone(),
                 queue,
                 load,
             };
             handles.push(std::thread::Builder::new().name(format!("gregor-net-{i}")).spawn(move || thread.run(&config))?);
         }
-        Ok(Net { stop, threads: handles, stats })
+        Ok(Net { stop, changes, threads: handles, stats })
+    }
+
+    pub fn listeners(&self) -> ListenerControl {
+        ListenerControl(self.changes.clone())
     }
 
     pub fn stats(&self) -> &Arc<Stats> {
@@ -176,10 +211,36 @@ struct WorkerThread {
     service: Arc<dyn Service>,
     stop: watch::Receiver<Stage>,
     /// The first worker's: it accepts for all.
-    acceptors: Option<(Vec<BoundListener>, Arc<Limits>, Handoff)>,
+    accepting: Option<Accepting>,
+    /// Changes when connections must see whether their listener has been closed.
+    look: watch::Receiver<()>,
     keys: Arc<AtomicU64>,
     queue: mpsc::Receiver<Accepted>,
     load: Arc<AtomicUsize>,
+}
+
+struct Accepting {
+    changes: mpsc::UnboundedReceiver<Change>,
+    acceptor: Acceptor,
+    look: watch::Sender<()>,
+}
+
+impl Accepting {
+    /// Carries out the next change of listeners.
+    async fn change(&mut self) {
+        match self.changes.recv().await {
+            Some(Change::Open(listener)) => {
+                if let Err(e) = self.acceptor.open(listener) {
+                    tracing::error!(error = %e, "cannot accept connections");
+                }
+            }
+            Some(Change::Close(name)) => {
+                self.acceptor.close(&name);
+                self.look.send_replace(());
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl WorkerThread {
@@ -203,13 +264,6 @@ impl WorkerThread {
             empty: tokio::sync::Notify::new(),
         });
         runtime.block_on(async {
-            if let Some((listeners, limits, handoff)) = self.acceptors.take() {
-                for listener in listeners {
-                    if let Err(e) = spawn_acceptors(listener, &limits, &self.stats, &handoff) {
-                        tracing::error!(error = %e, "cannot accept connections");
-                    }
-                }
-            }
             let grace = self.serve(&worker).await;
             worker.begin_stop();
             let all_closed = async {
@@ -225,9 +279,16 @@ impl WorkerThread {
 
     /// Takes connections until the node stops; returns the grace period.
     async fn serve(&mut self, worker: &Rc<Worker>) -> Duration {
-        let mut stop = self.stop.clone();
+        let (mut stop, mut look) = (self.stop.clone(), self.look.clone());
+        let mut accepting = self.accepting.take();
+        let mut changed = async || match &mut accepting {
+            Some(accepting) => accepting.change().await,
+            None => std::future::pending().await,
+        };
         loop {
             tokio::select! {
+                () = changed() => {}
+                Ok(()) = look.changed() => worker.wake_all(),
                 accepted = self.queue.recv() => match accepted {
                     Some(accepted) => self.open(worker, accepted),
                     None => return Duration::ZERO,
@@ -244,19 +305,19 @@ impl WorkerThread {
     }
 
     fn open(&self, worker: &Rc<Worker>, accepted: Accepted) {
-        let Accepted { stream, peer, listener, stats, permit } = accepted;
+        let Accepted { stream, peer, listener, admission } = accepted;
         let opened = TcpStream::from_std(stream).and_then(|stream| stream.local_addr().map(|local| (stream, local)));
         let (stream, local) = match opened {
             Ok(opened) => opened,
             Err(e) => {
                 tracing::debug!(%peer, error = %e, "dropped a connection");
-                self.forget(&stats);
+                self.forget(&admission.stats);
                 return;
             }
         };
         let key = self.keys.fetch_add(1, Relaxed);
         let session = self.service.open_session(SessionInfo { peer, local, listener, id: key });
-        let connection = Connection::new(stream, peer, session, key, worker.clone(), stats, permit);
+        let connection = Connection::new(stream, peer, session, key, worker.clone(), admission);
         tokio::task::spawn_local(async move {
             match connection.await {
                 closed @ Closed::Refused(_) => tracing::warn!(%peer, reason = %closed, "closed a connection"),
@@ -268,7 +329,7 @@ impl WorkerThread {
     fn refuse_queued(&mut self) {
         self.queue.close();
         while let Ok(accepted) = self.queue.try_recv() {
-            self.forget(&accepted.stats);
+            self.forget(&accepted.admission.stats);
         }
     }
 

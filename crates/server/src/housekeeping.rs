@@ -7,10 +7,11 @@ use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
 use crate::guard;
-use crate::listeners::ConnectionLimits;
+use crate::listeners::{ConnectionLimits, DynamicListeners};
 use crate::log_dirs::LogDirs;
 use base::{Histogram, Instant, Now, TopicPartition};
 use broker::Broker;
+use parking_lot::Mutex;
 use replica::Partition;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct Housekeeping {
     pub broker: Arc<Broker>,
     pub dirs: LogDirs,
     pub connection_limits: ConnectionLimits,
+    /// There once the node accepts connections.
+    pub listeners: Arc<Mutex<Option<DynamicListeners>>>,
     pub bell: Arc<Bell>,
     pub assignments: Assignments,
     /// Told how long each flush took.
@@ -85,6 +88,9 @@ impl Housekeeping {
             due.flush = now.mono + FLUSH_CHECK.min(millis(config.log_flush_scheduler_interval_ms).max(Duration::from_millis(1)));
             self.flush(now);
             self.connection_limits.follow(&config);
+            if let Some(listeners) = &mut *self.listeners.lock() {
+                listeners.follow(&config);
+            }
             self.assignments.step(&self.broker);
         }
         if due.recovery_points <= now.mono {

@@ -3,9 +3,9 @@
 use crate::StartError;
 use crate::clock;
 use crate::settings::Settings;
-use config::{BrokerConfig, Endpoint};
+use config::{BrokerConfig, Endpoint, SecurityProtocol};
 use net::{BoundListener, Limits, Net, NetConfig, SocketOptions};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,62 @@ impl Listeners {
         }
         endpoint.host.get_or_insert_with(host_name);
         endpoint
+    }
+}
+
+/// Listeners that come and go while the node runs, as the dynamic config `listeners` says. They are known by name: as in Kafka another address
+/// for the same name means nothing before the next start, and clients are told of the advertised listeners of the start only.
+pub struct DynamicListeners {
+    control: net::ListenerControl,
+    options: SocketOptions,
+    /// What `listeners` said when this was last looked at.
+    applied: Vec<String>,
+    names: BTreeSet<String>,
+}
+
+impl DynamicListeners {
+    pub fn new(control: net::ListenerControl, settings: &Settings) -> Self {
+        let endpoints = settings.config.listener_endpoints().unwrap_or_default();
+        DynamicListeners {
+            control,
+            options: socket_options(settings),
+            applied: settings.config.listeners.clone(),
+            names: endpoints.into_iter().map(|endpoint| endpoint.listener).collect(),
+        }
+    }
+
+    /// Takes over what was changed since the last time.
+    pub fn follow(&mut self, config: &BrokerConfig) {
+        if self.applied == config.listeners {
+            return;
+        }
+        self.applied.clone_from(&config.listeners);
+        let wanted = match config.listener_endpoints() {
+            Ok(wanted) => wanted,
+            Err(error) => return tracing::error!(%error, "the listeners stay as they are"),
+        };
+        let lost = self.names.extract_if(.., |name| wanted.iter().all(|endpoint| endpoint.listener != *name));
+        for name in lost {
+            tracing::info!(listener = name, "closing a listener");
+            self.control.close(&name);
+        }
+        for endpoint in wanted {
+            if self.names.contains(&endpoint.listener) {
+                continue;
+            }
+            if endpoint.protocol != SecurityProtocol::Plaintext {
+                tracing::error!(listener = endpoint.listener, "not opened: only PLAINTEXT listeners are supported so far");
+                continue;
+            }
+            match net::bind(&endpoint.listener, endpoint.host.as_deref().unwrap_or(""), endpoint.port, &self.options) {
+                Ok(bound) => {
+                    tracing::info!(listener = endpoint.listener, address = %bound.local_addr(), "opening a listener");
+                    self.control.open(bound);
+                    self.names.insert(endpoint.listener);
+                }
+                Err(e) => tracing::error!("{}", bind_error(&endpoint, &e)),
+            }
+        }
     }
 }
 

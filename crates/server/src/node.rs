@@ -8,7 +8,7 @@ use crate::clock;
 use crate::health::{Health, Phase};
 use crate::housekeeping::{Housekeeping, offsets};
 use crate::lifecycle::{Lifecycle, Registration};
-use crate::listeners::{self, ConnectionLimits, Listeners};
+use crate::listeners::{self, ConnectionLimits, DynamicListeners, Listeners};
 use crate::log_dirs::{DirLock, LogDirs};
 use crate::loggers::LogLevels;
 use crate::metadata_thread::{self, MetadataOptions, MetadataThread, QuorumStats};
@@ -117,10 +117,12 @@ impl Node {
         let lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
         let connection_limits = ConnectionLimits::new(&broker.config());
         let limits = connection_limits.shared();
+        let dynamic_listeners = Arc::default();
         let housekeeping = Housekeeping {
             broker: broker.clone(),
             dirs,
             connection_limits,
+            listeners: Arc::clone(&dynamic_listeners),
             bell: housekeeping_bell.clone(),
             flushes: metrics.flushes().clone(),
             assignments: Assignments::default(),
@@ -138,6 +140,7 @@ impl Node {
 
         let service = Arc::new(BrokerService { broker: broker.clone() });
         let net = listeners::accept(listeners, &config, limits, net_stats, service)?;
+        *dynamic_listeners.lock() = Some(DynamicListeners::new(net.listeners(), &settings));
         health.enter(Phase::Ready);
         Ok(Node { broker, net, timers, timers_thread, housekeeping_bell, housekeeping, metadata, health, metrics })
     }

@@ -476,7 +476,7 @@ fn groups(a: &mut Asker) {
 
 /// One batch of format 2, every field open to be wrong. The checksum is right unless a test says otherwise.
 #[derive(Clone)]
-struct Batch {
+pub(crate) struct Batch {
     base_offset: i64,
     length_error: i32,
     magic: i8,
@@ -494,7 +494,7 @@ struct Batch {
 
 impl Batch {
     /// One record: no key, value `v`, no headers.
-    fn good() -> Self {
+    pub(crate) fn good() -> Self {
         Batch {
             base_offset: 0,
             length_error: 0,
@@ -512,7 +512,7 @@ impl Batch {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut checked = Vec::new();
         checked.extend_from_slice(&self.attributes.to_be_bytes());
         checked.extend_from_slice(&self.last_offset_delta.to_be_bytes());
@@ -542,7 +542,7 @@ fn record(offset_delta: u8, value: &[u8]) -> Vec<u8> {
     body
 }
 
-fn produce(records: Option<Vec<u8>>) -> ProduceRequest {
+pub(crate) fn produce(records: Option<Vec<u8>>) -> ProduceRequest {
     ProduceRequest {
         acks: -1,
         timeout_ms: 5000,

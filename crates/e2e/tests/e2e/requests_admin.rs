@@ -3,9 +3,11 @@
 
 use crate::requests::{Asker, both, create};
 use base::Uuid;
+use e2e::raw::{Answer, RawConnection};
 use e2e::repo::Scratch;
 use e2e::{Kind, Node, Tools};
 use std::path::Path;
+use std::time::Duration;
 use wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use wire::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use wire::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -351,6 +353,48 @@ fn legacy_refusals(a: &mut Asker) {
         let request = AlterConfigsRequest { resources: vec![resource], validate_only: true, ..Default::default() };
         a.ask(&format!("replace {kind} '{name}' {key} {value:?}"), 2, request);
     }
+}
+
+/// Changes that take effect without a restart: a listener comes and goes, and what is too large for a batch.
+#[test]
+fn changes_take_effect_while_the_node_runs() {
+    let scratch = Scratch::new("dynamic");
+    std::thread::scope(|s| {
+        for kind in [Kind::Apache, Kind::Gregor] {
+            let dir = scratch.join(&format!("{kind:?}"));
+            s.spawn(move || change_while_running(kind, &dir));
+        }
+    });
+}
+
+fn change_while_running(kind: Kind, dir: &Path) {
+    let mut node = Node::start(kind, dir, &[]);
+    let bootstrap = node.bootstrap();
+    let alter = |entity: &[&str], change: &str| {
+        let args = [&["--bootstrap-server", &bootstrap, "--alter"], entity, &["--add-config", change]].concat();
+        Tools::Gregor.run("kafka-configs", &args).ok();
+    };
+    let this_broker = ["--entity-type", "brokers", "--entity-name", "1"];
+    let all_brokers = ["--entity-type", "brokers", "--entity-default"];
+    let (port, other) = (node.port, e2e::repo::free_port());
+    let usual = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}", port + 1);
+    alter(&this_broker, "listener.security.protocol.map=[PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,OTHER:PLAINTEXT]");
+    alter(&this_broker, &format!("listeners=[{usual},OTHER://127.0.0.1:{other}]"));
+    e2e::wait::until("the new listener answers", || e2e::raw::answers(other).then_some(()));
+    let mut connection = RawConnection::open(other).expect("connects");
+    alter(&this_broker, &format!("listeners=[{usual}]"));
+    e2e::wait::until("the listener is gone", || (!e2e::raw::answers(other)).then_some(()));
+    assert!(matches!(connection.answer(Duration::from_secs(8)), Answer::Closed), "its connections are closed");
+    let mut a = Asker::new(&mut node);
+    create(&mut a, &["q-batch"]);
+    let produce = crate::requests::produce(Some(crate::requests::Batch::good().encode()));
+    let code = |a: &mut Asker| a.send(&produce, 9).expect("an answer").responses[0].partition_responses[0].error_code;
+    assert_eq!(code(&mut a), 0);
+    alter(&all_brokers, "message.max.bytes=10");
+    e2e::wait::until("the batch is too large", || (code(&mut a) == 10).then_some(()));
+    alter(&all_brokers, "message.max.bytes=1000");
+    e2e::wait::until("the batch is small enough", || (code(&mut a) == 0).then_some(()));
+    node.stop();
 }
 
 /// A partition goes to another directory while it is served; both brokers do the same, and a restart finds it there.
