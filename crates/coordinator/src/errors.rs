@@ -51,8 +51,11 @@ pub fn heartbeat(error: ErrorCode) -> HeartbeatResponse {
     HeartbeatResponse { error_code: error.code(), ..Default::default() }
 }
 
+/// Errors that are passed on come with their text; what they are turned into has none.
 pub fn consumer_group_heartbeat(error: ErrorCode) -> ConsumerGroupHeartbeatResponse {
-    ConsumerGroupHeartbeatResponse { error_code: coordinator_error(error).code(), ..Default::default() }
+    let told = coordinator_error(error);
+    let error_message = (told == error && told != ErrorCode::UnknownServerError).then(|| told.message().to_owned());
+    ConsumerGroupHeartbeatResponse { error_code: told.code(), error_message, ..Default::default() }
 }
 
 pub fn consumer_group_describe<'a>(group_ids: impl IntoIterator<Item = &'a str>, error: ErrorCode) -> Vec<DescribedConsumerGroup> {

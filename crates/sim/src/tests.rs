@@ -258,6 +258,62 @@ fn sync(client: &mut Client, node: &mut SimNode, joined: &JoinGroupResponse, mem
     assert_eq!((response.error_code, &response.assignment[..]), (0, &b"a"[..]));
 }
 
+fn consumer_heartbeat(member: &str, epoch: i32, regex: Option<&str>) -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest {
+        group_id: "new".into(),
+        member_id: member.into(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: if epoch == 0 { 30_000 } else { -1 },
+        subscribed_topic_regex: regex.map(str::to_owned),
+        topic_partitions: (epoch == 0).then(Vec::new),
+        ..Default::default()
+    }
+}
+
+/// Through the whole broker: topics and features come from the controller, records go to the log, timers run by the node's clock.
+#[test]
+fn a_consumer_group_survives_a_crash_and_follows_the_metadata() {
+    let mut node = node(&[]);
+    let mut client = Client::new("test");
+    let id = create(&mut client, &mut node, "orders", 2, &[]);
+    find_coordinator(&mut client, &mut node, "new");
+    let first = client.call(&mut node, &consumer_heartbeat("m", 0, Some("ord.*")), 1);
+    assert_eq!((first.error_code, first.member_epoch), (0, 1));
+    node.advance(Duration::from_millis(10));
+    let told = client.call(&mut node, &consumer_heartbeat("m", 1, None), 1);
+    let assignment = told.assignment.expect("the expression is resolved").topic_partitions;
+    assert_eq!((told.member_epoch, assignment[0].topic_id, &assignment[0].partitions[..]), (2, id, &[0, 1][..]));
+
+    node = node.restart_after_crash(|_| {});
+    let same = client.call(&mut node, &consumer_heartbeat("m", 2, None), 1);
+    assert_eq!((same.error_code, same.member_epoch, same.assignment), (0, 2, None));
+    create(&mut client, &mut node, "orders-eu", 1, &[]);
+    node.advance(Duration::from_secs(11));
+    // The expression is resolved again by the first or the second heartbeat, as the restart may have had it done already.
+    let mut told = client.call(&mut node, &consumer_heartbeat("m", 2, None), 1);
+    if told.assignment.is_none() {
+        node.advance(Duration::from_millis(10));
+        told = client.call(&mut node, &consumer_heartbeat("m", 2, None), 1);
+    }
+    assert_eq!((told.member_epoch, told.assignment.map(|a| a.topic_partitions.len())), (3, Some(2)));
+
+    // A member that is not heard of loses its place.
+    node.advance(Duration::from_secs(46));
+    let gone = client.call(&mut node, &consumer_heartbeat("m", 3, None), 1);
+    assert_eq!(gone.error_code, ErrorCode::UnknownMemberId.code());
+}
+
+#[test]
+fn the_consumer_protocol_can_be_switched_off() {
+    let mut node = node(&[("group.coordinator.rebalance.protocols", "classic")]);
+    let mut client = Client::new("test");
+    let refused = client.call(&mut node, &consumer_heartbeat("m", 0, Some("x")), 1);
+    assert_eq!(refused.error_code, ErrorCode::UnsupportedVersion.code());
+    let describe = ConsumerGroupDescribeRequest { group_ids: vec!["new".into()], ..Default::default() };
+    let refused = client.call(&mut node, &describe, 1);
+    assert_eq!(refused.groups[0].error_code, ErrorCode::UnsupportedVersion.code());
+}
+
 #[test]
 fn bad_requests_cost_nothing() {
     let mut node = node(&[]);

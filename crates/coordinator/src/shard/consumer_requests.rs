@@ -243,6 +243,9 @@ impl Shard {
             tracing::error!(group = group_id, ?refusal, "what a timer asks for cannot be done");
             return;
         }
+        if decided.step.records.is_empty() {
+            return;
+        }
         // Comes again in case the write fails; with the write it is cancelled.
         self.timers.schedule(timer.clone(), now.mono, RETRY_MS, due);
         decided.step.timers.push(TimerChange::Cancel(timer));

@@ -7,7 +7,7 @@ use wire::ErrorCode;
 
 use super::member::{ClassicMember, Member, with_epoch};
 use super::step::TimerChange;
-use super::{ConsumerGroup, Context, Downgrade, Refusal, Step, Target, embedded};
+use super::{ConsumerGroup, Context, Downgrade, FIRST_EPOCH, Refusal, Step, Target, embedded};
 use crate::assignor::Partitions;
 use crate::group::classic::ClassicGroup;
 use crate::group::classic::member::{Joined, Member as ClassicGroupMember, Protocol};
@@ -36,11 +36,13 @@ impl ConsumerGroup {
             return Err(refuse("the group size exceeds the consumer group maximum size"));
         }
         let mut group = ConsumerGroup::new(id);
-        group.epoch = classic.generation_id();
+        // A group whose first rebalance is not over has no generation, and epoch 0 is not one that a member can be in: Kafka gives it to a member
+        // that subscribes by a regular expression, whose next heartbeat it then refuses.
+        group.epoch = classic.generation_id().max(FIRST_EPOCH);
         group.target = Target { epoch: group.epoch, timestamp_ms: 0, members: Default::default() };
         let protocol = classic.chosen_protocol().unwrap_or_default();
         for member in classic.members() {
-            let (member, target) = upgraded_member(c, member, &protocol, group.epoch).map_err(|why| refuse(why))?;
+            let (member, target) = upgraded_member(c, member, &protocol, group.epoch).map_err(&refuse)?;
             group.target.members.insert(member.id.clone(), target);
             group.put_member(member);
         }

@@ -151,7 +151,9 @@ impl ConsumerGroup {
     fn remove_member(&mut self, id: &str) {
         let Some(old) = self.members.remove(id) else { return };
         self.uncount(&old);
-        if let Some(instance_id) = &old.instance_id {
+        if let Some(instance_id) = &old.instance_id
+            && self.static_members.get(instance_id) == Some(&old.id)
+        {
             self.static_members.remove(instance_id);
         }
     }

@@ -198,3 +198,29 @@ fn offsets_are_committed_by_members_in_their_epoch_or_for_what_they_held() {
     h.advance(8 * 24 * 60 * 60 * 1_000);
     assert_eq!(h.shard.group_count(), 0);
 }
+
+/// What a deployment of many members does to one shard: none of it may cost as the square of them.
+#[test]
+fn a_thousand_members_join_and_settle() {
+    let mut h = Harness::new();
+    let foo = h.topic("foo", 1, 0..2_000);
+    let ids: Vec<String> = (0..1_000).map(|i| format!("m{i:04}")).collect();
+    let mut epochs: Vec<i32> = ids.iter().map(|id| h.told(joining(id, &["foo"])).0).collect();
+    let first_heartbeats = h.log.entries.len();
+    let mut held: Vec<Vec<i32>> = vec![Vec::new(); ids.len()];
+    held[0] = (0..2_000).collect();
+    for _ in 0..4 {
+        h.advance(5_000);
+        for (i, id) in ids.iter().enumerate() {
+            let (epoch, assignment) = h.told(owning(id, epochs[i], &[(foo, &held[i])]));
+            epochs[i] = epoch;
+            if let Some(assignment) = assignment {
+                held[i] = assignment.into_values().flatten().collect();
+            }
+        }
+    }
+    assert_eq!(h.group().state(), "Stable");
+    assert!(held.iter().all(|partitions| partitions.len() == 2));
+    // One more assignment for all, and a few steps of each member to it.
+    assert!(h.log.entries.len() - first_heartbeats < 5 * ids.len());
+}
