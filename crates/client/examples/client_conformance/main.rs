@@ -12,7 +12,7 @@ mod plugins;
 mod producer;
 
 use client::admin::NewTopic;
-use client::{Admin, Config, Consumer, ConsumerRecord, Producer, ProducerRecord};
+use client::{Admin, Config, Consumer, ConsumerRecord, Producer, ProducerRecord, Topics};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,9 +47,22 @@ impl Bench {
         let name = self.name(part);
         let created = self.admin.create_topics(vec![NewTopic::new(&name, partitions, 1)], Default::default()).await.map_err(text)?;
         match created.into_iter().next() {
-            Some((_, Ok(_))) => Ok(name),
+            Some((_, Ok(_))) => {
+                self.settled(&name, partitions).await?;
+                Ok(name)
+            }
             other => Err(format!("topic {name} was not created: {other:?}")),
         }
+    }
+
+    /// Waits until brokers know a new topic with leaders for all its partitions.
+    async fn settled(&self, topic: &str, partitions: i32) -> Outcome {
+        eventually(async || {
+            let metadata = self.admin.metadata(Topics::Names(vec![topic.to_owned()])).await.map_err(text)?;
+            let led = metadata.topics.iter().flat_map(|topic| &topic.partitions).filter(|partition| partition.leader_id >= 0).count();
+            ensure(led == partitions as usize, || format!("{topic} has {led} of {partitions} partitions"))
+        })
+        .await
     }
 
     pub fn producer(&self) -> Result<Producer, String> {

@@ -3,6 +3,7 @@
 mod admin_methods;
 mod api_table;
 mod client_chaos;
+mod client_conformance;
 mod disk;
 mod durability;
 mod golden;
@@ -14,4 +15,5 @@ mod requests_admin;
 mod requests_groups;
 mod sweeps;
 mod tools;
+mod tools_clients;
 mod versions;
