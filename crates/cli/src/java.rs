@@ -39,9 +39,15 @@ pub fn uuid(text: &str) -> Result<base::Uuid, String> {
     }
     let size = unpadded.len() * 6 / 8;
     if unpadded.len() % 4 == 1 {
-        return Err(if unpadded.len() == 1 { "Input byte[] should at least have 2 bytes for base64 bytes" } else { "Last unit does not have enough valid bits" }.to_owned());
+        return Err(if unpadded.len() == 1 {
+            "Input byte[] should at least have 2 bytes for base64 bytes"
+        } else {
+            "Last unit does not have enough valid bits"
+        }
+        .to_owned());
     }
-    let wrong = || format!("Input string `{text}` decoded as {size} bytes, which is not equal to the expected 16 bytes of a base64-encoded UUID");
+    let wrong =
+        || format!("Input string `{text}` decoded as {size} bytes, which is not equal to the expected 16 bytes of a base64-encoded UUID");
     if size == 16 { text.parse().map_err(|_| wrong()) } else { Err(wrong()) }
 }
 

@@ -15,6 +15,16 @@ use crate::properties;
 /// How long a tool waits for what it cannot do without.
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// A client; what is wrong with its configuration is said as the Java tools say it.
+pub fn admin(config: Config) -> Result<Admin, Failure> {
+    Admin::new(config).map_err(|error| match error {
+        Error::Config(text) => Failure::new(format!(
+            "Failed to create new KafkaAdminClient\nCaused by: org.apache.kafka.common.config.ConfigException: {text}"
+        )),
+        other => other.into(),
+    })
+}
+
 /// Runs a tool's asynchronous part on this thread.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)

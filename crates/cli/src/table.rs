@@ -4,7 +4,8 @@
 use crate::out::say;
 
 pub fn print<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
-    let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).chain([header[i].len()]).max().unwrap_or(0));
+    let widths: [usize; N] =
+        std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).chain([header[i].len()]).max().unwrap_or(0));
     let line = |cells: [&str; N]| {
         let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}\t")).collect();
         say!("{}", cells.concat());

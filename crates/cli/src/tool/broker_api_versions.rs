@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use client::Admin;
 use wire::ApiKey;
 use wire::messages::ApiVersionsResponse;
 
@@ -18,7 +17,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     options.check_required(&["bootstrap-server"])?;
     let config = session::config(&options)?;
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         for (node, fenced) in admin.describe_cluster().await?.nodes {
             let rack = node.rack.as_deref().unwrap_or("null");
             let shown = format!("{}:{} (id: {} rack: {rack} isFenced: {fenced})", node.host, node.port, node.id);

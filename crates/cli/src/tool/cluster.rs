@@ -1,9 +1,8 @@
 //! `kafka-cluster`: the id of a cluster, its endpoints, and taking brokers out of it. Kafka counterpart: ClusterTool.
 
-use client::{Admin, Error, Node};
+use client::{Admin, Error};
 use wire::ErrorCode;
-use wire::messages::describe_cluster_response::DescribeClusterBroker;
-use wire::messages::{DescribeClusterRequest, UnregisterBrokerRequest};
+use wire::messages::UnregisterBrokerRequest;
 
 use crate::argparse4j::{Level, Program};
 use crate::failure::Failure;
@@ -11,8 +10,7 @@ use crate::java::exception_text;
 use crate::out::say;
 use crate::session;
 
-const CONNECTIONS: Level =
-    Level { exclusive: &["--bootstrap-server", "--bootstrap-controller"], one_required: true, ..Level::new("", "") };
+const CONNECTIONS: Level = Level { exclusive: &["--bootstrap-server", "--bootstrap-controller"], one_required: true, ..Level::new("", "") };
 
 const PROGRAM: Program = Program {
     name: "kafka-cluster",
@@ -46,9 +44,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         return Err(Failure::new("The option --include-fenced-brokers is only supported with --bootstrap-server option"));
     }
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         match parsed.command {
-            "cluster-id" => cluster_id(&admin, with_controllers).await,
+            "cluster-id" => cluster_id(&admin).await,
             "unregister" => unregister(&admin, parsed.integer("id").unwrap_or(-1)).await,
             _ => list_endpoints(&admin, with_controllers, parsed.has("include-fenced-brokers")).await,
         }
@@ -59,8 +57,8 @@ fn executed(error: Error) -> Failure {
     Failure::new(exception_text(&error))
 }
 
-async fn cluster_id(admin: &Admin, with_controllers: bool) -> Result<(), Failure> {
-    say!("Cluster ID: {}", describe(admin, with_controllers, false).await.map_err(executed)?.0);
+async fn cluster_id(admin: &Admin) -> Result<(), Failure> {
+    say!("Cluster ID: {}", admin.describe_cluster().await.map_err(executed)?.cluster_id);
     Ok(())
 }
 
@@ -78,23 +76,9 @@ async fn unregister(admin: &Admin, id: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The id of the cluster, and its brokers with whether they are fenced, or its controllers.
-async fn describe(admin: &Admin, controllers: bool, include_fenced: bool) -> Result<(String, Vec<(Node, bool)>), Error> {
-    if !controllers {
-        let cluster = admin.describe_cluster_with(include_fenced, false).await?;
-        return Ok((cluster.cluster_id, cluster.nodes));
-    }
-    let response = admin.any(DescribeClusterRequest { endpoint_type: 2, ..Default::default() }).await?;
-    if response.error_code != 0 {
-        return Err(Error::broker(ErrorCode::from_code(response.error_code), response.error_message));
-    }
-    let node = |b: DescribeClusterBroker| (Node { id: b.broker_id, host: b.host, port: b.port as u16, rack: b.rack }, false);
-    Ok((response.cluster_id, response.brokers.into_iter().map(node).collect()))
-}
-
 async fn list_endpoints(admin: &Admin, controllers: bool, include_fenced: bool) -> Result<(), Failure> {
-    let nodes = match describe(admin, controllers, include_fenced).await {
-        Ok((_, nodes)) => nodes,
+    let nodes = match admin.describe_cluster_with(include_fenced, false).await {
+        Ok(cluster) => cluster.nodes,
         Err(error) if error.code() == Some(ErrorCode::UnsupportedVersion) => {
             say!("{error}");
             return Ok(());

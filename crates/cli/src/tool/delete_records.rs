@@ -1,14 +1,12 @@
 //! `kafka-delete-records`: deletes what lies before given offsets. Kafka counterpart: DeleteRecordsCommand.
 
 use base::TopicPartition;
-use client::Admin;
-use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::java::{exception_text, hash_map_order, partition_hash};
 use crate::options::Parser;
 use crate::out::say;
-use crate::session;
+use crate::{json, session};
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let about = "This tool helps to delete records of the given partitions down to the specified offset.";
@@ -16,11 +14,11 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = parser.parse(args)?;
     options.check_required(&["bootstrap-server", "offset-json-file"])?;
     let file = options.value("offset-json-file")?.unwrap_or_default();
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::new(format!("Unable to read file {file}\nCaused by: {error}")))?;
     let before = read_offsets(&text).map_err(Failure::new)?;
     let config = session::config(&options)?;
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         say!("Executing records delete operation");
         let results = admin.delete_records(before).await?;
         say!("Records delete operation completed:");
@@ -35,23 +33,24 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
 }
 
 fn read_offsets(text: &str) -> Result<Vec<(TopicPartition, i64)>, String> {
-    let json: Value = serde_json::from_str(text).map_err(|_| "The input string is not a valid JSON".to_owned())?;
-    match json.get("version").map(Value::as_i64) {
-        None | Some(Some(1)) => {}
-        Some(version) => return Err(format!("Not supported version field value {}", version.unwrap_or(0))),
+    let json = json::parse(text).ok_or("The input string is not a valid JSON")?;
+    let json = json::object(&json)?;
+    match json.get("version").map(json::integer).transpose()? {
+        None | Some(1) => {}
+        Some(version) => return Err(format!("Not supported version field value {version}")),
     }
-    let partitions = json.get("partitions").and_then(Value::as_array).ok_or("Missing partitions field")?;
+    let partitions = json.get("partitions").ok_or("Missing partitions field")?;
     let mut found: Vec<(TopicPartition, i64)> = Vec::new();
     let mut twice = Vec::new();
-    for entry in partitions {
-        let number = |name: &str| entry.get(name).and_then(Value::as_i64).ok_or(format!("No such field exists: `{name}`"));
-        let topic = entry.get("topic").and_then(Value::as_str).ok_or("No such field exists: `topic`")?;
-        let partition = i32::try_from(number("partition")?).map_err(|_| "partition: not a number of a partition".to_owned())?;
-        let partition = TopicPartition::new(topic, partition);
+    for entry in json::array(partitions)? {
+        let entry = json::object(entry)?;
+        let topic = json::string(json::field(entry, "topic")?)?;
+        let partition = TopicPartition::new(topic, json::integer(json::field(entry, "partition")?)?);
+        let offset = json::long(json::field(entry, "offset")?)?;
         if found.iter().any(|(known, _)| *known == partition) && !twice.contains(&partition.to_string()) {
             twice.push(partition.to_string());
         }
-        found.push((partition, number("offset")?));
+        found.push((partition, offset));
     }
     match twice.is_empty() {
         true => Ok(found),

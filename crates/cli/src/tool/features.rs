@@ -58,7 +58,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         return Err(bad_line("You must specify either --bootstrap-controller or --bootstrap-server."));
     }
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         match parsed.command {
             "describe" => describe(&admin, parsed.integer("node-id")).await,
             operation => {
@@ -71,6 +71,12 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
 
 fn dependencies(word: &str) -> Result<(), Failure> {
     let (name, level) = name_and_level(word)?;
+    // The words for a level that is not there differ from those of kafka-storage.
+    if name != MetadataVersion::FEATURE_NAME
+        && metadata::features::feature(&name).is_some_and(|feature| !(feature.min..=feature.max).contains(&level))
+    {
+        return Err(Failure::new(format!("No feature:{name} with feature level {level}")));
+    }
     storage::feature_dependencies(&format!("{name}={level}"))
 }
 

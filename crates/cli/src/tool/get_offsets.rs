@@ -45,7 +45,7 @@ fn fetch(options: &Options) -> Result<(), Failure> {
     let mut config = session::config(options)?;
     config.set("client.id", "GetOffsetShell");
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         let wanted = partitions(&admin, &filters, options.has("exclude-internal-topics")).await?;
         if wanted.is_empty() {
             return Err(Failure::new("Could not match any topic-partitions with the specified filters"));

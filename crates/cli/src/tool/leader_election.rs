@@ -59,7 +59,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
             config.set(key, value);
         }
     }
-    session::block_on(async { elect(&Admin::new(config)?, election_type, partitions).await })
+    session::block_on(async { elect(&session::admin(config)?, election_type, partitions).await })
 }
 
 fn check(options: &Options) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use base::TopicPartition;
-use client::{Admin, Error};
+use client::Error;
 use wire::ErrorCode;
 use wire::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use wire::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
@@ -31,7 +31,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     let topics = list("topic-list")?;
     let wanted = list("broker-list")?;
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         let executed = |error: Error| Failure::new(exception_text(&error));
         let known: BTreeSet<i32> = admin.describe_cluster().await.map_err(executed)?.nodes.into_iter().map(|(node, _)| node.id).collect();
         let number = |word: &String| word.parse::<i32>().map_err(|_| Failure::new(format!("For input string: \"{word}\"")));
@@ -92,7 +92,9 @@ fn broker(id: i32, dirs: Vec<DescribeLogDirsResult>, topics: &[String]) -> Strin
 fn log_dir(dir: DescribeLogDirsResult, topics: &[String]) -> String {
     let mut partitions = Vec::new();
     for topic in dir.topics.into_iter().filter(|topic| topics.is_empty() || topics.contains(&topic.name)) {
-        partitions.extend(topic.partitions.into_iter().map(|partition| (TopicPartition::new(topic.name.clone(), partition.partition_index), partition)));
+        partitions.extend(
+            topic.partitions.into_iter().map(|partition| (TopicPartition::new(topic.name.clone(), partition.partition_index), partition)),
+        );
     }
     let partitions = hash_map_order(partitions, 16, |(partition, _)| partition_hash(&partition.topic, partition.partition));
     let partition = |(name, found): (TopicPartition, wire::messages::describe_log_dirs_response::DescribeLogDirsPartition)| {

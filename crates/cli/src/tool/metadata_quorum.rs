@@ -45,7 +45,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     }
     let config = session::bootstrap_config(&parsed, "command-config")?;
     session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         match parsed.command {
             "describe" => describe(&admin, &parsed).await,
             "add-controller" => add_controller(&admin, &parsed).await,
@@ -89,7 +89,10 @@ async fn quorum(admin: &Admin) -> Result<Quorum, Error> {
     };
     let mut partitions = topic.partitions.into_iter();
     let Some(partition) = partitions.next() else {
-        return Err(unexpected(format!("DescribeMetadataQuorum received a topic {} with 0 partitions when 1 was expected", topic.topic_name)));
+        return Err(unexpected(format!(
+            "DescribeMetadataQuorum received a topic {} with 0 partitions when 1 was expected",
+            topic.topic_name
+        )));
     };
     match ErrorCode::from_code(partition.error_code) {
         ErrorCode::None => Ok(Quorum { partition, nodes: response.nodes }),
@@ -331,7 +334,11 @@ mod tests {
     #[test]
     fn endpoints_prefer_what_is_advertised() {
         let properties = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let both = properties(&[("listeners", "CONTROLLER://:1,B://x:2"), ("advertised.listeners", "CONTROLLER://h:3"), ("controller.listener.names", "controller")]);
+        let both = properties(&[
+            ("listeners", "CONTROLLER://:1,B://x:2"),
+            ("advertised.listeners", "CONTROLLER://h:3"),
+            ("controller.listener.names", "controller"),
+        ]);
         assert_eq!(endpoints(&both).ok(), Some(vec![("CONTROLLER".to_owned(), "h".to_owned(), 3)]));
         let listens = properties(&[("listeners", "C://:1"), ("controller.listener.names", "C")]);
         assert_eq!(endpoints(&listens).ok(), Some(vec![("C".to_owned(), "localhost".to_owned(), 1)]));

@@ -12,10 +12,10 @@ use wire::messages::list_partition_reassignments_request::ListPartitionReassignm
 
 use crate::args::java_split;
 use crate::failure::Failure;
+use crate::java;
 use crate::java::{hash_map_order, string_hash};
 use crate::options::{Options, Parser};
 use crate::out::{complain, say};
-use crate::java;
 use crate::session::{self, IncludeList};
 
 /// How long the controller may take for a change.
@@ -35,8 +35,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = parser().parse(args)?;
     check(&options)?;
     let config = session::config(&options)?;
+    let admin = session::admin(config)?;
     let result = session::block_on(async {
-        let admin = Admin::connect(config).await?;
+        admin.nodes().await?;
         if options.has("create") {
             create(&admin, &options).await
         } else if options.has("alter") {
@@ -281,6 +282,10 @@ async fn describe(admin: &Admin, options: &Options) -> Result<(), Failure> {
         hash_map_order(session::describe_topics(admin, &names).await?, count, |topic| string_hash(&topic.name))
     };
     let names: Vec<String> = descriptions.iter().map(|topic| topic.name.clone()).collect();
+    if !names.is_empty() {
+        // One answer holds all partitions; the limit is only checked to be a number.
+        options.number::<i32>("partition-size-limit-per-response")?;
+    }
     let configs = session::describe_configs(admin, ConfigResourceType::Topic, &names, false).await?;
     let live: BTreeSet<i32> = admin.describe_cluster().await?.nodes.into_iter().map(|(node, _)| node.id).collect();
     let moving = if descriptions.is_empty() { BTreeMap::new() } else { reassignments(admin, &descriptions).await? };

@@ -3,10 +3,12 @@
 
 mod quotas;
 mod resources;
+mod users;
 
 use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
 
-use client::{Admin, Config};
+use client::Admin;
 
 use crate::failure::Failure;
 use crate::options::{Options, Parser};
@@ -81,31 +83,30 @@ fn singular(kind: &str) -> &str {
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = parser().parse(args)?;
     let entities = check(&options)?;
+    let failed = |why: &str| {
+        complain!("Error while executing config command with args '{}'", args.join(" "));
+        Failure::new(why)
+    };
+    if let Some(file) = options.value("command-config")?.filter(|file| !std::path::Path::new(file).exists()) {
+        return Err(failed(&format!("java.nio.file.NoSuchFileException: {file}")));
+    }
     let mut config = session::config(&options)?;
-    if options.has("bootstrap-controller") {
-        config = controllers(config, &options)?;
+    if let Some(addresses) = options.value("bootstrap-controller")? {
+        config.remove("bootstrap.servers");
+        config.set("bootstrap.controllers", addresses);
     }
     if options.has("alter") && entities.types.len() != entities.names.len() {
         return Err(Failure::new("An entity name must be specified for every entity type"));
     }
     let done = session::block_on(async {
-        let admin = Admin::new(config)?;
+        let admin = session::admin(config)?;
         if options.has("alter") { alter(&admin, &options, &entities).await } else { describe(&admin, &options, &entities).await }
     });
     match done {
         // What a broker refuses comes behind the whole command line.
-        Err(Failure::Refused(text)) => {
-            complain!("Error while executing config command with args '{}'", args.join(" "));
-            Err(Failure::new(text))
-        }
+        Err(Failure::Refused(text)) => Err(failed(&text)),
         other => other,
     }
-}
-
-/// A controller answers the same requests as a broker does.
-fn controllers(mut config: Config, options: &Options) -> Result<Config, Failure> {
-    config.set("bootstrap.servers", options.value("bootstrap-controller")?.unwrap_or_default());
-    Ok(config)
 }
 
 fn check(options: &Options) -> Result<Entities, Failure> {
@@ -166,6 +167,12 @@ fn check_names(options: &Options, entities: &Entities) -> Result<(), Failure> {
     {
         return bad(format!("The entity name for {} must be a valid integer broker id, but it is: {id}", entities.first_type()));
     }
+    if entities.has("ips")
+        && let Some(host) = entities.names.iter().find(|name| !name.is_empty() && (name.as_str(), 0).to_socket_addrs().is_err())
+    {
+        let kind = entities.first_type();
+        return bad(format!("The entity name for {kind} must be a valid IP or resolvable host, but it is: {host}"));
+    }
     if options.has("describe") {
         let with_default = ["users", "clients", "brokers", "ips"].iter().any(|kind| entities.has(kind));
         if !with_default && options.has("entity-default") {
@@ -215,6 +222,9 @@ struct Changes {
 
 async fn alter(admin: &Admin, options: &Options, entities: &Entities) -> Result<(), Failure> {
     let mut add = match options.value("add-config-file")? {
+        Some(file) if !std::path::Path::new(file).exists() => {
+            return Err(Failure::Refused(format!("java.nio.file.NoSuchFileException: {file}")));
+        }
         Some(file) => properties::load(file)?,
         None => BTreeMap::new(),
     };
@@ -229,7 +239,8 @@ async fn alter(admin: &Admin, options: &Options, entities: &Entities) -> Result<
     let changes = Changes { add, delete };
     let (kind, name) = (entities.first_type(), entities.names.first().map_or("", String::as_str));
     match kind {
-        "users" | "clients" | "ips" => quotas::alter(admin, entities, &changes).await?,
+        "users" | "clients" => users::alter(admin, entities, &changes).await?,
+        "ips" => quotas::alter_ips(admin, entities, &changes).await?,
         _ => resources::alter(admin, kind, name, &changes).await?,
     }
     if name.is_empty() {

@@ -13,10 +13,11 @@ use super::resources::refused;
 use super::{Changes, Entities};
 use crate::args::java_double;
 use crate::failure::Failure;
+use crate::java::{hash_map_order, string_hash};
 use crate::out::say;
 
 const CLIENT_QUOTAS: [&str; 4] = ["producer_byte_rate", "consumer_byte_rate", "request_percentage", "controller_mutation_rate"];
-const IP_QUOTAS: [&str; 1] = ["connection_creation_rate"];
+const IP_QUOTA: &str = "connection_creation_rate";
 
 fn entity_type(kind: &str) -> &'static str {
     match kind {
@@ -58,8 +59,19 @@ async fn quotas(admin: &Admin, entities: &Entities) -> Result<Quotas, Failure> {
     Ok(entries.collect())
 }
 
+/// `ClientQuotaEntity.hashCode`
+fn entity_hash(entity: &[(String, Option<String>)]) -> i32 {
+    let part = |(kind, name): &(String, Option<String>)| string_hash(kind) ^ name.as_deref().map_or(0, string_hash);
+    entity.iter().fold(31, |hash, entry| hash.wrapping_add(part(entry)))
+}
+
 pub async fn describe(admin: &Admin, entities: &Entities) -> Result<(), Failure> {
-    for (entity, values) in quotas(admin, entities).await? {
+    let found = {
+        let found = quotas(admin, entities).await?;
+        let count = found.len();
+        hash_map_order(found, count, |(entity, _)| entity_hash(entity))
+    };
+    for (entity, values) in found {
         let part = |kind: &str, shown: &str| {
             let (_, name) = entity.iter().find(|(found, _)| found == kind)?;
             Some(name.as_ref().map_or(format!("the default {shown}"), |name| format!("{shown} '{name}'")))
@@ -68,6 +80,7 @@ pub async fn describe(admin: &Admin, entities: &Entities) -> Result<(), Failure>
             .iter()
             .filter_map(|(kind, shown)| part(kind, shown))
             .collect();
+        let values = hash_map_order(values.into_iter().collect(), 16, |(key, _)| string_hash(key));
         let values: Vec<String> = values.iter().map(|(key, value)| format!("{key}={}", java_double(*value))).collect();
         say!("Quota configs for {} are {}", parts.join(", "), values.join(", "));
     }
@@ -94,28 +107,26 @@ pub async fn describe_credentials(admin: &Admin, entities: &Entities) -> Result<
     Ok(())
 }
 
-pub async fn alter(admin: &Admin, entities: &Entities, changes: &Changes) -> Result<(), Failure> {
-    let kind = entities.first_type();
-    let known: &[&str] = if kind == "ips" { &IP_QUOTAS } else { &CLIENT_QUOTAS };
-    let unknown = |keys: Vec<&String>| -> Vec<String> { keys.into_iter().filter(|key| !known.contains(&key.as_str())).cloned().collect() };
-    let (add, delete) = (unknown(changes.add.keys().collect()), unknown(changes.delete.iter().collect()));
-    if kind == "ips" && !(add.is_empty() && delete.is_empty()) {
-        let list: Vec<String> = add.into_iter().chain(delete).collect();
+/// `QuotaConfig.isClientOrUserQuotaConfig`
+pub fn is_client_quota(key: &str) -> bool {
+    CLIENT_QUOTAS.contains(&key)
+}
+
+pub async fn alter_ips(admin: &Admin, entities: &Entities, changes: &Changes) -> Result<(), Failure> {
+    let keys = changes.add.keys().chain(&changes.delete);
+    let unknown: Vec<&str> = keys.filter(|key| *key != IP_QUOTA).map(String::as_str).collect();
+    if !unknown.is_empty() {
         return Err(Failure::new(format!(
             "Only connection quota configs can be added for 'ips' using --bootstrap-server. Unexpected config names: {}",
-            list.join(",")
+            unknown.join(",")
         )));
     }
-    if add.iter().chain(&delete).any(|key| key.starts_with("SCRAM-SHA-")) {
-        return Err(Failure::new("SCRAM credentials cannot be changed with this tool yet"));
-    }
-    for (verb, list) in [("added", add), ("deleted", delete)] {
-        if !list.is_empty() {
-            return Err(Failure::new(format!(
-                "Only quota configs can be {verb} for '{kind}' using --bootstrap-server. Unexpected config names: Set({})",
-                list.join(", ")
-            )));
-        }
+    alter(admin, entities, changes).await
+}
+
+pub async fn alter(admin: &Admin, entities: &Entities, changes: &Changes) -> Result<(), Failure> {
+    if entities.names.len() != entities.types.len() {
+        return Err(Failure::new("Exactly one entity name must be specified for every entity type"));
     }
     let current: BTreeMap<String, f64> = quotas(admin, entities).await?.into_iter().next().map(|(_, values)| values).unwrap_or_default();
     let missing: Vec<&str> = changes.delete.iter().filter(|key| !current.contains_key(*key)).map(String::as_str).collect();

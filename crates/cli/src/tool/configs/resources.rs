@@ -11,9 +11,27 @@ use crate::out::say;
 
 /// As `processCommand` fails when a broker refuses.
 pub fn refused(error: client::Error) -> Failure {
-    match error.code() {
-        Some(ErrorCode::UnsupportedVersion) => Failure::new(error.to_string()),
-        _ => Failure::Refused(format!("java.util.concurrent.ExecutionException: {}", exception_text(&error))),
+    Failure::Refused(format!("java.util.concurrent.ExecutionException: {}", exception_text(&error)))
+}
+
+/// What Kafka tells users of clusters older than 2.3.
+const TOO_OLD: &str = "The INCREMENTAL_ALTER_CONFIGS API is not supported by the cluster. The API is supported starting from version 2.3.0. You may \
+                       want to use an older version of this tool to interact with your cluster, or upgrade your brokers to version 2.3.0 or newer \
+                       to avoid this error.";
+
+/// `Topic.validate`
+fn check_topic_name(name: &str) -> Result<(), Failure> {
+    let bad = |text: String| Err(Failure::new(text));
+    let is_known = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    match name {
+        "" => bad("Topic name is invalid: the empty string is not allowed".to_owned()),
+        "." => bad("Topic name is invalid: '.' is not allowed".to_owned()),
+        ".." => bad("Topic name is invalid: '..' is not allowed".to_owned()),
+        name if name.len() > 249 => bad(format!("Topic name is invalid: the length of '{name}' is longer than the max allowed length 249")),
+        name if !name.chars().all(is_known) => {
+            bad(format!("Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -30,6 +48,9 @@ fn resource_type(kind: &str, name: &str) -> (ConfigResourceType, Option<i8>) {
 }
 
 pub async fn describe(admin: &Admin, kind: &str, name: Option<&str>, all: bool) -> Result<(), Failure> {
+    if let Some(name) = name.filter(|_| kind == "topics") {
+        check_topic_name(name)?;
+    }
     let known = known(admin, kind).await?;
     let names = match name {
         Some(name) => {
@@ -116,6 +137,10 @@ pub async fn alter(admin: &Admin, kind: &str, name: &str, changes: &Changes) -> 
     }
     let delete = changes.delete.iter().map(AlterConfigOp::delete);
     let ops = delete.chain(changes.add.iter().map(|(key, value)| AlterConfigOp::set(key, value))).collect();
+    let refused = |error: client::Error| match error.code() {
+        Some(ErrorCode::UnsupportedVersion) if kind != "broker-loggers" => Failure::new(TOO_OLD),
+        _ => refused(error),
+    };
     let results = admin.incremental_alter_configs(vec![(ConfigResource::new(resource, name), ops)], false).await.map_err(refused)?;
     results.into_iter().try_for_each(|(_, result)| result).map_err(refused)
 }
