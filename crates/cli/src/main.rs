@@ -47,9 +47,10 @@ fn gregor(words: &[String]) -> Result<(), Failure> {
     let Some((first, rest)) = words.split_first() else {
         return help();
     };
-    match first.as_str() {
+    // The short name of the way to run a node.
+    let first = if first == "server" { "server-start" } else { first.as_str() };
+    match first {
         "start" => node::start(rest),
-        "server" | "server-start" | "kafka-server-start" => node::server(rest),
         "install-tools" => install_tools(rest),
         "version" | "--version" | "-V" => {
             say!("gregor {} (compatible with Apache Kafka {KAFKA_VERSION})", env!("CARGO_PKG_VERSION"));
@@ -106,7 +107,7 @@ fn install_tools(words: &[String]) -> Result<(), Failure> {
     let program = std::env::current_exe()?;
     let describe = |what: &std::path::Path, error: std::io::Error| Failure::new(format!("{}: {error}", what.display()));
     std::fs::create_dir_all(dir).map_err(|error| describe(dir, error))?;
-    let names = tool::TOOLS.iter().map(|tool| tool.name).chain(["server-start"]);
+    let names = tool::TOOLS.iter().map(|tool| tool.name);
     let mut linked = 0;
     for name in names.flat_map(|name| [format!("kafka-{name}"), format!("kafka-{name}.sh")]) {
         let link = dir.join(name);

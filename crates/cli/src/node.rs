@@ -1,6 +1,4 @@
-//! Owns: the command lines of `gregor start` and `gregor server`. The node itself is crate `server`; these return when it stops.
-
-use std::path::Path;
+//! Owns: the command line of `gregor start`; that of `gregor server` is in `tool/server_start.rs`. The node itself is crate `server`; these return when it stops.
 
 use server::{HttpListen, StartOptions};
 
@@ -8,7 +6,6 @@ use crate::failure::Failure;
 use crate::out::say;
 
 const START_USAGE: &str = "usage: gregor start [--data DIR] [--listen HOST:PORT] [--http HOST:PORT|off]";
-const SERVER_USAGE: &str = "usage: gregor server FILE [--override KEY=VALUE]...";
 
 /// The value of `--name value` or `--name=value`, taken off the front of `words`.
 fn take_value<'a>(words: &mut &'a [String], name: &str, usage: &str) -> Result<Option<&'a str>, Failure> {
@@ -47,21 +44,4 @@ pub fn start(mut words: &[String]) -> Result<(), Failure> {
         }
     }
     server::start(options).map_err(|error| Failure::new(error.to_string()))
-}
-
-pub fn server(words: &[String]) -> Result<(), Failure> {
-    let Some((file, mut words)) = words.split_first().filter(|(file, _)| !file.starts_with('-')) else {
-        return Err(Failure::new(SERVER_USAGE));
-    };
-    let mut overrides = Vec::new();
-    while !words.is_empty() {
-        let Some(pair) = take_value(&mut words, "--override", SERVER_USAGE)? else {
-            return Err(Failure::new(format!("gregor server: '{}' is not understood\n{SERVER_USAGE}", words[0])));
-        };
-        match pair.split_once('=') {
-            Some((key, value)) => overrides.push((key.to_owned(), value.to_owned())),
-            None => return Err(Failure::new(format!("--override {pair}: expected KEY=VALUE"))),
-        }
-    }
-    server::run_properties(Path::new(file), &overrides).map_err(|error| Failure::new(error.to_string()))
 }

@@ -387,7 +387,14 @@ mod tests {
 
     #[test]
     fn what_has_to_be_there() {
-        let help = "Option (* = required)  Description\n---------------------  -----------\n--all                  All.\n* --id <String>        Id.\n";
+        let help = concat!(
+            "Option (* = required)  Description\n",
+            "---------------------  -----------\n",
+            "--all                  All.\n",
+            "--help                 Usage.\n",
+            "* --id <String>        Id.\n",
+            "--version              Version.\n",
+        );
         let parse = |word: &str| Parser::documented("", help).only_with("all", &["id"]).parse_quietly(&[word.to_owned()]);
         assert!(parse("--id=x").is_ok_and(|options| options.has("id")));
         let Err(Failure::Options(text)) = parse("x") else { panic!("no id was asked for") };

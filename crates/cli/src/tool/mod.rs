@@ -27,6 +27,8 @@ mod leader_election;
 mod log_dirs;
 mod metadata_quorum;
 mod producer_perf;
+mod server_start;
+mod server_stop;
 mod storage;
 mod streams_reset;
 mod topics;
@@ -59,6 +61,12 @@ pub const TOOLS: &[Tool] = &[
         run: streams_reset::run,
     },
     Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },
+    Tool { name: "server-start", about: "a node from a server.properties; -daemon puts it in the background", run: server_start::run },
+    Tool {
+        name: "server-stop",
+        about: "stop the nodes of this machine, or those of --process-role=ROLE or --node-id=ID",
+        run: server_stop::run,
+    },
     Tool { name: "storage", about: "format data directories, or look at them", run: storage::run },
 ];
 
