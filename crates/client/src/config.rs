@@ -42,6 +42,8 @@ impl Config {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
+        #[cfg(test)]
+        tests::asked(name);
         self.properties.get(name).map(String::as_str)
     }
 
@@ -211,6 +213,43 @@ pub(crate) fn parse_bootstrap(urls: &[String]) -> Result<Vec<(String, u16)>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static ASKED: RefCell<BTreeSet<String>> = RefCell::default();
+    }
+
+    /// Notes that a key is read.
+    pub fn asked(name: &str) {
+        ASKED.with_borrow_mut(|names| names.insert(name.to_owned()));
+    }
+
+    /// The keys that `parse` reads and that are not among `others`, as the documentation lists them.
+    fn keys_of(parse: impl Fn(&Config), others: &BTreeSet<String>) -> (BTreeSet<String>, String) {
+        ASKED.take();
+        for codec in ["gzip", "lz4", "zstd"] {
+            parse(&Config::bootstrap("127.0.0.1:1").with("compression.type", codec));
+        }
+        let names: BTreeSet<String> = ASKED.take().difference(others).cloned().collect();
+        let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        (names, list)
+    }
+
+    #[test]
+    fn the_documentation_lists_every_key() {
+        let none = BTreeSet::new();
+        let (all, of_all) = keys_of(|config| drop(ConnectionConfig::parse(config, "c").unwrap()), &none);
+        let (_, of_producers) = keys_of(|config| drop(crate::producer::parse_config(config).unwrap()), &all);
+        let (_, of_consumers) = keys_of(|config| drop(crate::consumer::parse_config(config).unwrap()), &all);
+        let (_, of_admins) = keys_of(|config| drop(crate::Admin::new(config.clone()).unwrap()), &all);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/client.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for (who, list) in [("all", of_all), ("producers", of_producers), ("consumers", of_consumers), ("admin clients", of_admins)] {
+            let line = format!("| {who} | {list} |");
+            assert!(text.contains(&line), "docs/client.md should have this line:\n{line}");
+        }
+    }
 
     #[test]
     fn bootstrap_urls() {

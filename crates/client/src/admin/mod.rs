@@ -31,6 +31,19 @@ use wire::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataResponse};
 use wire::{ErrorCode, Request};
 
 /// An admin client; clones share its connections. Every call retries what Kafka calls retriable until default.api.timeout.ms.
+///
+/// ```no_run
+/// # async fn run() -> client::Result<()> {
+/// use client::admin::NewTopic;
+/// use client::{Admin, Config};
+///
+/// let admin = Admin::connect(Config::bootstrap("localhost:9092")).await?;
+/// for (name, created) in admin.create_topics(vec![NewTopic::new("orders", 6, 1)], Default::default()).await? {
+///     println!("{name}: {created:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Admin {
     inner: Arc<Inner>,

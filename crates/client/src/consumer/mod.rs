@@ -56,6 +56,24 @@ impl Wakeup {
 }
 
 /// A consumer. Dropping it without `close` is like a crash: the group notices after the session timeout.
+///
+/// ```no_run
+/// # async fn run() -> client::Result<()> {
+/// use client::{Config, Consumer};
+/// use std::time::Duration;
+///
+/// let config = Config::bootstrap("localhost:9092").with("group.id", "billing").with("group.protocol", "consumer");
+/// let mut consumer = Consumer::new(config)?;
+/// consumer.subscribe_pattern("orders-.*")?;
+/// loop {
+///     let records = consumer.poll(Duration::from_millis(500)).await?;
+///     for record in &records {
+///         println!("{} at {}", record.topic, record.offset);
+///     }
+///     consumer.commit().await?;
+/// }
+/// # }
+/// ```
 pub struct Consumer {
     shared: Arc<Shared>,
     /// The fetch that records are being taken from.
@@ -278,6 +296,11 @@ impl Consumer {
             () = expiry => Err(Error::Timeout(format!("the consumer was not closed within {} ms", timeout.as_millis()))),
         }
     }
+}
+
+#[cfg(test)]
+pub(crate) fn parse_config(config: &Config) -> Result<()> {
+    ConsumerConfig::parse(config).map(drop)
 }
 
 /// How to close a consumer. Kafka: `CloseOptions` (KIP-1092).

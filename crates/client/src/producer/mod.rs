@@ -385,6 +385,11 @@ impl Producer {
     }
 }
 
+#[cfg(test)]
+pub(crate) fn parse_config(config: &Config) -> Result<()> {
+    ProducerConfig::parse(config, false).map(drop)
+}
+
 /// What a producer is made of.
 ///
 /// ```no_run
