@@ -13,6 +13,7 @@ mod metrics;
 mod requests;
 mod requests_admin;
 mod requests_groups;
+mod requests_moves;
 mod sweeps;
 mod tools;
 mod tools_clients;

@@ -12,6 +12,7 @@ use wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use wire::messages::*;
 
 use crate::requests::{Asker, both, create};
+use crate::requests_moves::moves;
 
 const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
@@ -27,19 +28,20 @@ fn consumer_group_requests() {
         static_members(a);
         patterns(a);
         both_protocols(a, &ids);
+        moves(a, &ids);
         describe_and_delete(a);
     });
 }
 
 /// The topics' ids, which differ between the brokers, and the names that stand for them.
-struct Ids(Vec<(base::Uuid, &'static str)>);
+pub(crate) struct Ids(Vec<(base::Uuid, &'static str)>);
 
 impl Ids {
-    fn of(&self, name: &str) -> base::Uuid {
+    pub(crate) fn of(&self, name: &str) -> base::Uuid {
         self.0.iter().find(|(_, n)| *n == name).expect("a topic of this test").0
     }
 
-    fn hide(&self, text: &str) -> String {
+    pub(crate) fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (id, name)| text.replace(&format!("{id:?}"), name).replace(&id.to_string(), name))
     }
 }
