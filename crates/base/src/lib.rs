@@ -11,7 +11,7 @@ pub mod time;
 pub mod uuid;
 pub mod varint;
 
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Summary};
 pub use segment::{FileRange, Segment};
 pub use slot::Slot;
 pub use time::{Instant, Now};

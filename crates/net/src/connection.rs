@@ -182,7 +182,6 @@ impl Connection {
     }
 
     fn handle(&mut self, now: Now, frame: Bytes, waker: &Waker) {
-        Stats::add(&self.worker.stats.requests, 1);
         let mut timing = Timing::begin(&frame, now.mono);
         let handled = catch_unwind(AssertUnwindSafe(|| self.session.handle(now, frame, waker)));
         timing.handled = self.now().mono;
@@ -190,9 +189,9 @@ impl Connection {
         match handled {
             Ok(Handled::Response(response)) if self.slots.is_empty() => self.output.push(response, timing),
             Ok(Handled::Response(response)) => self.slots.push_back(Slot::Ready(response, timing)),
-            Ok(Handled::NoResponse) => timing.done(&self.worker.stats, timing.handled),
+            Ok(Handled::NoResponse) => timing.done(&self.worker.own, timing.handled),
             Ok(Handled::Parked(parked)) => {
-                let count = ParkedCount::new(&self.worker.stats, timing.key);
+                let count = ParkedCount::new(&self.worker.own, timing.key);
                 self.slots.push_back(Slot::Parked(Waiting { parked, timing, _count: count }));
             }
             Ok(Handled::Close(reason)) => self.refuse(reason),
@@ -272,9 +271,9 @@ impl Connection {
     fn count_written(&mut self) {
         let Some(first) = self.output.pop_written() else { return };
         let now = self.now().mono;
-        first.done(&self.worker.stats, now);
+        first.done(&self.worker.own, now);
         while let Some(next) = self.output.pop_written() {
-            next.done(&self.worker.stats, now);
+            next.done(&self.worker.own, now);
         }
     }
 
@@ -333,8 +332,7 @@ impl Future for Connection {
         this.worker.register(this.key, cx.waker());
         let begin = this.now().mono;
         let turned = this.turn(cx);
-        let busy = this.now().mono - begin;
-        this.worker.stats.busy_nanos.fetch_add(busy.as_nanos() as u64, Relaxed);
+        this.worker.own.busy(this.now().mono - begin);
         turned
     }
 }

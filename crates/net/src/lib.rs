@@ -24,5 +24,5 @@ mod tests;
 pub use limits::Limits;
 pub use listener::{BoundListener, SocketOptions, bind};
 pub use service::{Handled, Parked, Service, Session, SessionInfo, Waited};
-pub use stats::{ApiStats, ListenerStats, Stats};
+pub use stats::{ApiSummary, ListenerStats, Stats};
 pub use worker::{ListenerControl, Net, NetConfig};

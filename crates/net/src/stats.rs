@@ -1,44 +1,50 @@
 //! Counters of the network layer, read by the metrics page: per listener, and per API what every request cost from its first byte
-//! handled to the last byte of its answer written. Hot path: adding is a handful of relaxed atomics.
+//! handled to the last byte of its answer written. Hot path: what is counted per request belongs to one worker, so adding is a plain store.
 //! Kafka: `socket-server-metrics`, `RequestMetrics`, the purgatories' sizes.
 
-use base::{Histogram, Instant};
+use base::{Histogram, Instant, Summary};
 use std::array;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// More than there are API keys; requests with others are refused and not counted here.
 const APIS: usize = 128;
 /// More than any API has versions.
 const VERSIONS: usize = 32;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stats {
     listeners: Mutex<BTreeMap<Arc<str>, Arc<ListenerStats>>>,
-    apis: [OnceLock<Box<ApiStats>>; APIS],
-    pub requests: AtomicU64,
+    workers: Mutex<Vec<Arc<WorkerStats>>>,
     /// Requests that panicked; each cost its connection.
     pub panics: AtomicU64,
-    /// Time that workers spent on connections, all workers together.
-    pub busy_nanos: AtomicU64,
-    pub workers: AtomicU64,
     /// When the workers started, as nanoseconds of the monotonic clock.
     pub started: AtomicU64,
 }
 
-impl Default for Stats {
-    fn default() -> Self {
-        Stats {
-            listeners: Mutex::default(),
-            apis: array::from_fn(|_| OnceLock::new()),
-            requests: AtomicU64::default(),
-            panics: AtomicU64::default(),
-            busy_nanos: AtomicU64::default(),
-            workers: AtomicU64::default(),
-            started: AtomicU64::default(),
-        }
+/// What one worker alone writes.
+#[derive(Debug)]
+pub(crate) struct WorkerStats {
+    apis: [OnceLock<Box<ApiStats>>; APIS],
+    busy_nanos: AtomicU64,
+}
+
+impl WorkerStats {
+    fn api(&self, key: i16) -> Option<&ApiStats> {
+        let slot = self.apis.get(usize::try_from(key).ok()?)?;
+        Some(slot.get_or_init(Box::default))
     }
+
+    pub fn busy(&self, time: Duration) {
+        add_alone(&self.busy_nanos, time.as_nanos() as u64);
+    }
+}
+
+/// One thread writes, so nothing can come between the load and the store.
+fn add_alone(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
 }
 
 #[derive(Debug, Default)]
@@ -58,22 +64,18 @@ impl ListenerStats {
     }
 }
 
-/// One API. Times are in microseconds.
+/// One API on one worker. Times are in microseconds.
 #[derive(Debug)]
-pub struct ApiStats {
+struct ApiStats {
     /// Requests that are done, by version.
     versions: [AtomicU64; VERSIONS],
-    /// From the handler's start to the last byte of the answer.
-    pub total: Histogram,
-    /// In the handler.
-    pub local: Histogram,
-    /// Parked.
-    pub remote: Histogram,
-    /// From the answer's being ready to its last byte: earlier answers, and the client that reads too slowly.
-    pub send: Histogram,
-    pub request_bytes: Histogram,
-    pub response_bytes: AtomicU64,
-    parked: AtomicI64,
+    total: Histogram,
+    local: Histogram,
+    remote: Histogram,
+    send: Histogram,
+    request_bytes: Histogram,
+    response_bytes: AtomicU64,
+    parked: AtomicU64,
 }
 
 impl Default for ApiStats {
@@ -86,20 +88,44 @@ impl Default for ApiStats {
             send: Histogram::default(),
             request_bytes: Histogram::default(),
             response_bytes: AtomicU64::default(),
-            parked: AtomicI64::default(),
+            parked: AtomicU64::default(),
         }
     }
 }
 
-impl ApiStats {
+/// One API, all workers together. Times are in microseconds.
+#[derive(Clone, Debug, Default)]
+pub struct ApiSummary {
+    versions: [u64; VERSIONS],
+    /// From the handler's start to the last byte of the answer.
+    pub total: Summary,
+    /// In the handler.
+    pub local: Summary,
+    /// Parked.
+    pub remote: Summary,
+    /// From the answer's being ready to its last byte: earlier answers, and the client that reads too slowly.
+    pub send: Summary,
+    pub request_bytes: Summary,
+    pub response_bytes: u64,
+    /// Requests that wait now.
+    pub parked: u64,
+}
+
+impl ApiSummary {
     /// (version, requests done) of every version that was asked for.
     pub fn versions(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.versions.iter().map(|n| n.load(Relaxed)).enumerate().filter(|(_, n)| *n > 0)
+        self.versions.iter().copied().enumerate().filter(|(_, n)| *n > 0)
     }
 
-    /// Requests that wait now.
-    pub fn parked(&self) -> i64 {
-        self.parked.load(Relaxed)
+    fn add(&mut self, api: &ApiStats, now: Instant) {
+        self.versions.iter_mut().zip(&api.versions).for_each(|(sum, n)| *sum += n.load(Relaxed));
+        self.total.add(&api.total, now);
+        self.local.add(&api.local, now);
+        self.remote.add(&api.remote, now);
+        self.send.add(&api.send, now);
+        self.request_bytes.add(&api.request_bytes, now);
+        self.response_bytes += api.response_bytes.load(Relaxed);
+        self.parked += api.parked.load(Relaxed);
     }
 }
 
@@ -114,19 +140,41 @@ impl Stats {
         listeners.iter().map(|(name, stats)| (name.clone(), stats.clone())).collect()
     }
 
-    /// (API key, its numbers) of every API that was used.
-    pub fn apis(&self) -> impl Iterator<Item = (i16, &ApiStats)> {
-        self.apis.iter().enumerate().filter_map(|(key, api)| Some((key as i16, &**api.get()?)))
-    }
-
     /// Connections that are open, all listeners together.
     pub fn open(&self) -> u64 {
         self.listeners().iter().map(|(_, listener)| listener.open()).sum()
     }
 
-    fn api(&self, key: i16) -> Option<&ApiStats> {
-        let slot = self.apis.get(usize::try_from(key).ok()?)?;
-        Some(slot.get_or_init(Box::default))
+    /// (API key, its numbers) of every API that was used, by key.
+    pub fn apis(&self, now: Instant) -> Vec<(i16, ApiSummary)> {
+        let workers = self.worker_list();
+        let of_api = |key: usize| {
+            let mut used = workers.iter().filter_map(|worker| worker.apis.get(key)?.get()).peekable();
+            used.peek()?;
+            let mut sum = ApiSummary::default();
+            used.for_each(|api| sum.add(api, now));
+            Some((key as i16, sum))
+        };
+        (0..APIS).filter_map(of_api).collect()
+    }
+
+    pub fn workers(&self) -> usize {
+        self.worker_list().len()
+    }
+
+    /// Time that workers spent on connections, all together.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.worker_list().iter().map(|worker| worker.busy_nanos.load(Relaxed)).sum())
+    }
+
+    fn worker_list(&self) -> Vec<Arc<WorkerStats>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn add_worker(&self) -> Arc<WorkerStats> {
+        let worker = Arc::new(WorkerStats { apis: array::from_fn(|_| OnceLock::new()), busy_nanos: AtomicU64::new(0) });
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker.clone());
+        worker
     }
 
     pub(crate) fn add(counter: &AtomicU64, n: usize) {
@@ -157,39 +205,40 @@ impl Timing {
     }
 
     /// The last byte of the answer has left, or there is none.
-    pub fn done(&self, stats: &Stats, now: Instant) {
-        let Some(api) = stats.api(self.key) else { return };
+    pub fn done(&self, worker: &WorkerStats, now: Instant) {
+        let Some(api) = worker.api(self.key) else { return };
         if let Some(count) = usize::try_from(self.version).ok().and_then(|version| api.versions.get(version)) {
-            count.fetch_add(1, Relaxed);
+            add_alone(count, 1);
         }
         api.local.record_micros(self.handled - self.started, now);
         api.remote.record_micros(self.answered - self.handled, now);
         api.send.record_micros(now - self.answered, now);
         api.total.record_micros(now - self.started, now);
         api.request_bytes.record(self.request_bytes as u64, now);
-        api.response_bytes.fetch_add(self.response_bytes as u64, Relaxed);
+        add_alone(&api.response_bytes, self.response_bytes as u64);
     }
 }
 
-/// Counts a request as parked until it is dropped.
+/// Counts a request as parked until it is dropped, on the same worker.
 pub(crate) struct ParkedCount {
-    stats: Arc<Stats>,
+    worker: Arc<WorkerStats>,
     key: i16,
 }
 
 impl ParkedCount {
-    pub fn new(stats: &Arc<Stats>, key: i16) -> Self {
-        if let Some(api) = stats.api(key) {
-            api.parked.fetch_add(1, Relaxed);
+    pub fn new(worker: &Arc<WorkerStats>, key: i16) -> Self {
+        if let Some(api) = worker.api(key) {
+            add_alone(&api.parked, 1);
         }
-        ParkedCount { stats: stats.clone(), key }
+        ParkedCount { worker: worker.clone(), key }
     }
 }
 
 impl Drop for ParkedCount {
     fn drop(&mut self) {
-        if let Some(api) = self.stats.api(self.key) {
-            api.parked.fetch_sub(1, Relaxed);
+        if let Some(api) = self.worker.api(self.key) {
+            // Wraps below: one less.
+            add_alone(&api.parked, u64::MAX);
         }
     }
 }

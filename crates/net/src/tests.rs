@@ -453,19 +453,21 @@ fn a_request_is_counted_with_every_stretch_of_its_way() {
     timing.handled = at(2);
     timing.answered = at(502);
     timing.response_bytes = 700;
-    let waits = ParkedCount::new(&stats, timing.key);
-    assert_eq!(stats.apis().map(|(key, api)| (key, api.parked())).collect::<Vec<_>>(), [(1, 1)]);
+    // Requests of two workers add up.
+    let workers = [stats.add_worker(), stats.add_worker()];
+    let waits = workers.each_ref().map(|worker| ParkedCount::new(worker, timing.key));
+    assert_eq!(stats.apis(at(502)).iter().map(|(key, api)| (*key, api.parked)).collect::<Vec<_>>(), [(1, 2)]);
     drop(waits);
-    timing.done(&stats, at(503));
-    let (_, api) = stats.apis().next().unwrap();
-    assert_eq!((api.parked(), api.versions().collect::<Vec<_>>()), (0, vec![(17, 1)]));
-    assert_eq!([&api.local, &api.remote, &api.send, &api.total].map(|h| h.sum()), [2_000, 500_000, 1_000, 503_000]);
-    assert_eq!((api.request_bytes.sum(), api.response_bytes.load(SeqCst)), (8, 700));
+    workers.iter().for_each(|worker| timing.done(worker, at(503)));
+    let [(1, api)] = &stats.apis(at(503))[..] else { panic!("one API was used") };
+    assert_eq!((api.parked, api.versions().collect::<Vec<_>>()), (0, vec![(17, 2)]));
+    assert_eq!([&api.local, &api.remote, &api.send, &api.total].map(|h| h.sum), [4_000, 1_000_000, 2_000, 1_006_000]);
+    assert_eq!((api.request_bytes.sum, api.response_bytes), (16, 1400));
     // What is no API is counted nowhere and harms nothing.
     for frame in [&[][..], &[0], &[0x7f, 0xff, 0x7f, 0xff], &[0xff, 0xff, 0xff, 0xff], &[0, 1, 0x7f, 0xff]] {
-        Timing::begin(frame, at(0)).done(&stats, at(1));
+        Timing::begin(frame, at(0)).done(&workers[0], at(1));
     }
-    assert_eq!(stats.apis().count(), 1);
+    assert_eq!(stats.apis(at(1)).len(), 1);
 }
 
 #[test]

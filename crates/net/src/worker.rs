@@ -5,7 +5,7 @@ use crate::frame::BufferPool;
 use crate::limits::Limits;
 use crate::listener::{Accepted, Acceptor, BoundListener};
 use crate::service::{Service, SessionInfo};
-use crate::stats::{ListenerStats, Stats};
+use crate::stats::{ListenerStats, Stats, WorkerStats};
 use base::Now;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -74,6 +74,7 @@ pub(crate) struct Worker {
     pub(crate) clock: fn() -> Now,
     pub(crate) pool: BufferPool,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) own: Arc<WorkerStats>,
     pub(crate) request_max_bytes: usize,
     pub(crate) idle_max: Option<Duration>,
     pub(crate) stopping: Cell<bool>,
@@ -147,7 +148,6 @@ impl Net {
     ) -> io::Result<Net> {
         let (stop, stopped) = watch::channel(Stage::Running);
         let threads = config.threads.max(1);
-        stats.workers.store(threads as u64, Relaxed);
         stats.started.store((config.clock)().mono.as_nanos(), Relaxed);
         let mut queues = Vec::new();
         let mut ends = Vec::new();
@@ -256,6 +256,7 @@ impl WorkerThread {
             clock: config.clock,
             pool: BufferPool::default(),
             stats: self.stats.clone(),
+            own: self.stats.add_worker(),
             request_max_bytes: config.request_max_bytes,
             idle_max: config.idle_max,
             stopping: Cell::new(false),

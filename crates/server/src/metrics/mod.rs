@@ -19,7 +19,7 @@ mod tests;
 use crate::clock;
 use crate::health::Health;
 use crate::metadata_thread::QuorumStats;
-use base::{Histogram, Instant, Now};
+use base::{Histogram, Now, Summary};
 use broker::Broker;
 use lag::LagCache;
 pub use page::Format;
@@ -120,15 +120,15 @@ impl Metrics {
 }
 
 /// Quantiles, sum and count of a distribution; `divisor` makes the unit that is shown of the one that was recorded.
-fn summary(family: &mut Family<'_>, label: Option<(&str, &str)>, histogram: &Histogram, divisor: f64, now: Instant) {
-    let values = histogram.quantiles(QUANTILES.map(|(_, part)| part), now);
+fn summary(family: &mut Family<'_>, label: Option<(&str, &str)>, summary: &Summary, divisor: f64) {
+    let values = summary.quantiles(QUANTILES.map(|(_, part)| part));
     for ((quantile, _), value) in QUANTILES.iter().zip(values) {
         match label {
             Some((name, text)) => family.sample(&[(name, text.into()), ("quantile", (*quantile).into())], value / divisor),
             None => family.sample(&[("quantile", (*quantile).into())], value / divisor),
         }
     }
-    let (sum, count) = (histogram.sum() as f64 / divisor, histogram.count());
+    let (sum, count) = (summary.sum as f64 / divisor, summary.count);
     match label {
         Some((name, text)) => family.sum_and_count(&[(name, text.into())], sum, count),
         None => family.sum_and_count(&[], sum, count),

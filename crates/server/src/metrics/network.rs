@@ -3,11 +3,11 @@
 
 use super::page::{Kind, Label, Page};
 use super::summary;
-use base::{Histogram, Instant};
+use base::{Instant, Summary};
 use broker::Metrics;
-use net::{ApiStats, ListenerStats, Stats};
+use net::{ApiSummary, ListenerStats, Stats};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use wire::ApiKey;
 
 pub fn listeners(page: &mut Page, stats: &Stats) {
@@ -30,9 +30,8 @@ pub fn listeners(page: &mut Page, stats: &Stats) {
 }
 
 pub fn workers(page: &mut Page, stats: &Stats, now: Instant) {
-    let load = |counter: &AtomicU64| counter.load(Relaxed);
-    let (busy, threads) = (load(&stats.busy_nanos) as f64 / 1e9, load(&stats.workers));
-    let elapsed = now.saturating_since(Instant::from_nanos(load(&stats.started))).as_secs_f64() * threads as f64;
+    let (busy, threads) = (stats.busy().as_secs_f64(), stats.workers());
+    let elapsed = now.saturating_since(Instant::from_nanos(stats.started.load(Relaxed))).as_secs_f64() * threads as f64;
     let idle = if elapsed > 0.0 { (1.0 - busy / elapsed).clamp(0.0, 1.0) } else { 1.0 };
     page.gauge("gregor_workers", "Threads that read, handle and answer requests", threads);
     page.family(Kind::Counter, "gregor_worker_busy_seconds", "Time these threads spent on connections").sample(&[], busy);
@@ -40,7 +39,7 @@ pub fn workers(page: &mut Page, stats: &Stats, now: Instant) {
     page.gauge(name, "Part of their time these threads were idle, since the start", idle);
     let name = "kafka_network_socketserver_networkprocessoravgidlepercent";
     page.gauge(name, "The same: requests are handled on the threads that read them", idle);
-    page.counter("gregor_handler_panics", "Requests that panicked and cost their connection", load(&stats.panics));
+    page.counter("gregor_handler_panics", "Requests that panicked and cost their connection", stats.panics.load(Relaxed));
 }
 
 /// Kafka reports a Fetch twice: as such, and as that of a consumer or of a follower. Without followers all are consumers'.
@@ -49,8 +48,9 @@ fn names(key: ApiKey) -> impl Iterator<Item = &'static str> {
 }
 
 pub fn requests(page: &mut Page, stats: &Stats, broker: Option<&Metrics>, now: Instant) {
-    let apis: Vec<(ApiKey, &ApiStats)> = stats.apis().filter_map(|(key, api)| Some((ApiKey::from_code(key)?, api))).collect();
-    let rows = || apis.iter().flat_map(|(key, api)| names(*key).map(move |name| (name, *api)));
+    let used = stats.apis(now).into_iter();
+    let apis: Vec<(ApiKey, ApiSummary)> = used.filter_map(|(key, api)| Some((ApiKey::from_code(key)?, api))).collect();
+    let rows = || apis.iter().flat_map(|(key, api)| names(*key).map(move |name| (name, api)));
     let metrics = |metric: &str| format!("kafka_network_requestmetrics_{metric}");
 
     let name = metrics("requests");
@@ -70,7 +70,7 @@ pub fn requests(page: &mut Page, stats: &Stats, broker: Option<&Metrics>, now: I
             }
         }
     }
-    type Pick = fn(&ApiStats) -> &Histogram;
+    type Pick = fn(&ApiSummary) -> &Summary;
     let times: [(&str, &str, Pick); 4] = [
         ("totaltimems", "From a request's arrival to the last byte of its answer, in milliseconds", |api| &api.total),
         ("localtimems", "In the handler, in milliseconds", |api| &api.local),
@@ -80,18 +80,18 @@ pub fn requests(page: &mut Page, stats: &Stats, broker: Option<&Metrics>, now: I
     for (metric, help, pick) in times {
         let name = metrics(metric);
         let mut family = page.family(Kind::Summary, &name, help);
-        rows().for_each(|(request, api)| summary(&mut family, Some(("request", request)), pick(api), 1000.0, now));
+        rows().for_each(|(request, api)| summary(&mut family, Some(("request", request)), pick(api), 1000.0));
     }
     let name = metrics("requestbytes");
     let mut family = page.family(Kind::Summary, &name, "Size of requests, in bytes");
-    rows().for_each(|(request, api)| summary(&mut family, Some(("request", request)), &api.request_bytes, 1.0, now));
+    rows().for_each(|(request, api)| summary(&mut family, Some(("request", request)), &api.request_bytes, 1.0));
     let mut family = page.family(Kind::Counter, "gregor_response_bytes", "Size of answers");
-    rows().for_each(|(request, api)| family.sample(&[("request", request.into())], api.response_bytes.load(Relaxed)));
+    rows().for_each(|(request, api)| family.sample(&[("request", request.into())], api.response_bytes));
 
     let name = "kafka_server_delayedoperationpurgatory_purgatorysize";
     let mut family = page.family(Kind::Gauge, name, "Requests that wait, by kind");
     for (key, api) in &apis {
-        family.sample(&[("delayedOperation", key.name().into())], api.parked());
+        family.sample(&[("delayedOperation", key.name().into())], api.parked);
     }
     if let Some(broker) = broker {
         page.counter("gregor_malformed_requests", "Requests that could not be decoded", broker.malformed.get());

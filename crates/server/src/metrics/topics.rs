@@ -2,7 +2,7 @@
 
 use super::page::{Family, Kind, Label, Page, write_labels};
 use super::summary;
-use base::{Histogram, Instant};
+use base::{Histogram, Instant, Summary};
 use broker::Broker;
 use replica::{Count, Partition, Traffic};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn traffic(page: &mut Page, broker: &Broker) {
 
 pub fn flushes(page: &mut Page, flushes: &Histogram, now: Instant) {
     let name = "kafka_log_logflushstats_logflushrateandtimems";
-    summary(&mut page.family(Kind::Summary, name, "Flushes of logs to disk, in milliseconds"), None, flushes, 1000.0, now);
+    summary(&mut page.family(Kind::Summary, name, "Flushes of logs to disk, in milliseconds"), None, &Summary::of(flushes, now), 1000.0);
 }
 
 /// What one look at a partition's log gives.
