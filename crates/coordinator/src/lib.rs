@@ -15,6 +15,8 @@ pub mod errors;
 mod golden_tests;
 mod group;
 pub mod metadata_hash;
+#[cfg(test)]
+mod model;
 mod offsets;
 pub mod output;
 mod records;

@@ -97,6 +97,11 @@ impl Timers {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Timer> {
+        self.entries.keys()
+    }
+
     /// Not later than the first deadline; may be earlier when that deadline was moved.
     pub(crate) fn next_deadline(&self) -> Instant {
         self.queue.peek().map_or(Instant::FAR_FUTURE, |Reverse((at, _))| *at)

@@ -222,7 +222,7 @@ impl Groups {
         for cell in self.cells() {
             let mut cell = cell.lock();
             let State::Active(active) = &mut cell.state else { continue };
-            if active.shard.next_deadline() <= now.mono {
+            while active.shard.next_deadline() <= now.mono {
                 let output = active.shard.tick(now);
                 active.by_timer = true;
                 active.carry_out(now, output);

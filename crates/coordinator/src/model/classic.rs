@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use wire::ErrorCode;
 use wire::codec::{Message, Reader};
 use wire::messages::join_group_request::JoinGroupRequestProtocol;
 use wire::messages::leave_group_request::MemberIdentity;
@@ -12,7 +13,6 @@ use wire::messages::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     SyncGroupRequest, SyncGroupResponse, consumer_protocol_assignment, consumer_protocol_subscription,
 };
-use wire::ErrorCode;
 
 use super::client::{Actions, Common, Member, is_lost, numbers};
 use super::coordinator::Request;
@@ -40,6 +40,8 @@ pub(super) struct ClassicClient {
     member_id: String,
     /// -1 when it is in none.
     generation: i32,
+    /// The member id and generation of its last assignment.
+    given: (String, i32),
     phase: Phase,
     rejoin: bool,
     /// What has to go before joining is gone.
@@ -69,6 +71,7 @@ impl ClassicClient {
             cooperative,
             member_id: String::new(),
             generation: -1,
+            given: (String::new(), -1),
             phase: Phase::Unjoined,
             rejoin: true,
             prepared: false,
@@ -204,7 +207,7 @@ impl ClassicClient {
             ErrorCode::None => {}
             error => return self.failed(error, at, actions),
         }
-        let mut reader = Reader::new(&response.assignment);
+        let mut reader = Reader::new(response.assignment);
         let assigned = reader.i16().ok().and_then(|version| ConsumerProtocolAssignment::decode(&mut reader, version).ok());
         let assigned: BTreeSet<Tp> = assigned
             .iter()
@@ -213,9 +216,15 @@ impl ClassicClient {
             .flat_map(|(number, partitions)| partitions.iter().map(move |partition| (number, *partition)))
             .collect();
         let revokes = !c.owned.is_subset(&assigned);
-        c.owned = assigned;
         self.phase = Phase::Stable;
         self.prepared = false;
+        if assigned.iter().any(|(number, _)| !self.joined_topics.contains(number)) {
+            // Not for the subscription it has: as if nothing had been assigned.
+            self.rejoin = true;
+            return;
+        }
+        c.owned = assigned;
+        self.given = (self.member_id.clone(), self.generation);
         // What was taken from it can only now be given to another.
         self.rejoin |= self.cooperative && revokes;
     }
@@ -353,6 +362,14 @@ impl Member for ClassicClient {
         self.generation
     }
 
+    fn owns_as(&self) -> (&str, i32) {
+        (&self.given.0, self.given.1)
+    }
+
+    fn may_commit(&self) -> bool {
+        self.generation >= 0 && matches!(self.phase, Phase::Stable | Phase::Revoking(_))
+    }
+
     fn is_stable(&self) -> bool {
         self.phase == Phase::Stable && !self.rejoin
     }
@@ -363,7 +380,7 @@ impl Member for ClassicClient {
 }
 
 fn read(member_id: &str, metadata: &Bytes) -> Subscriber {
-    let mut reader = Reader::new(metadata);
+    let mut reader = Reader::new(metadata.clone());
     let version = reader.i16().unwrap();
     let subscription = ConsumerProtocolSubscription::decode(&mut reader, version).unwrap();
     let owned = subscription.owned_partitions.iter().filter_map(|topic| Some((number_of(&topic.topic)?, &topic.partitions)));
@@ -380,11 +397,8 @@ fn written(member_id: String, partitions: &BTreeSet<Tp>) -> SyncGroupRequestAssi
     for (number, partition) in partitions {
         topics.entry(*number).or_default().push(*partition);
     }
-    let topic = |(number, partitions)| consumer_protocol_assignment::TopicPartition {
-        topic: topic_name(number),
-        partitions,
-        ..Default::default()
-    };
+    let topic =
+        |(number, partitions)| consumer_protocol_assignment::TopicPartition { topic: topic_name(number), partitions, ..Default::default() };
     let assignment = ConsumerProtocolAssignment { assigned_partitions: topics.into_iter().map(topic).collect(), ..Default::default() };
     SyncGroupRequestAssignment { member_id, assignment: records::value(&assignment, 3).unwrap(), ..Default::default() }
 }

@@ -74,6 +74,11 @@ pub(super) trait Member {
     fn member_id(&self) -> &str;
     /// The generation or member epoch.
     fn epoch(&self) -> i32;
+    /// The member id and generation or epoch under which it was given what it owns. A cooperative client of Java keeps what it owns while it joins
+    /// anew after it was fenced; that it is a member again makes it no owner.
+    fn owns_as(&self) -> (&str, i32);
+    /// Whether the client would send a commit at all.
+    fn may_commit(&self) -> bool;
     /// In the group, and with nothing left to do.
     fn is_stable(&self) -> bool;
     fn protocol(&self) -> &'static str;

@@ -257,6 +257,14 @@ impl Member for ConsumerClient {
         self.epoch
     }
 
+    fn owns_as(&self) -> (&str, i32) {
+        (&self.member_id, self.epoch)
+    }
+
+    fn may_commit(&self) -> bool {
+        self.epoch > 0
+    }
+
     fn is_stable(&self) -> bool {
         self.state == State::Stable && self.epoch > 0
     }

@@ -69,7 +69,7 @@ fn random_schedules_keep_every_promise() {
     let first = variable("GREGOR_MODEL_SEED", 1);
     let mut total = world::Stats::default();
     let mut failures = Vec::new();
-    for seed in first..first + variable("GREGOR_MODEL_SEEDS", 400) {
+    for seed in first..first + variable("GREGOR_MODEL_SEEDS", 200) {
         match run(seed) {
             Ok(stats) => total.add(&stats),
             Err(why) => failures.push(why),

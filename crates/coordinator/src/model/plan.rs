@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use wire::ErrorCode;
 
+use super::Ms;
 use super::classic::ClassicClient;
 use super::client::{Common, Member, Subscription};
 use super::consumer::ConsumerClient;
-use super::Ms;
 use super::world::{Event, World};
 use crate::config::{Bounded, GroupConfig};
 
@@ -52,8 +52,7 @@ impl Plan {
             consumer_assignors: [["uniform", "range"], ["range", "uniform"]][rng.usize(0..2)].map(str::to_owned).to_vec(),
             ..GroupConfig::default()
         };
-        let all =
-            [Protocols::Eager, Protocols::Cooperative, Protocols::Consumer, Protocols::MixedEager, Protocols::MixedCooperative];
+        let all = [Protocols::Eager, Protocols::Cooperative, Protocols::Consumer, Protocols::MixedEager, Protocols::MixedCooperative];
         let groups = (0..rng.usize(1..3)).map(|at| PlannedGroup {
             name: format!("g{at}"),
             protocols: all[rng.usize(0..all.len())],
@@ -109,8 +108,9 @@ impl World {
         Subscription::Names(if numbers.is_empty() { BTreeSet::from([1]) } else { numbers })
     }
 
-    /// A new client, with the instance id of one that is gone or still there, or without.
-    fn start_client(&mut self, group: usize, instance: Option<String>) {
+    /// A new client. As a static member that succeeds another it has the same subscription: neither protocol takes notice of a new one then,
+    /// and that is Kafka's way.
+    fn start_client(&mut self, group: usize, succeeds: Option<usize>) {
         let PlannedGroup { name, protocols, .. } = self.plan.groups[group].clone();
         let mixed = matches!(protocols, Protocols::MixedEager | Protocols::MixedCooperative);
         let cooperative = matches!(protocols, Protocols::Cooperative | Protocols::MixedCooperative);
@@ -121,11 +121,15 @@ impl World {
         } else {
             Box::new(ClassicClient::new(cooperative))
         };
-        let instance = instance.or_else(|| (self.rng.u8(0..3) == 0).then(|| format!("i{}", self.clients.len())));
+        let succeeds = succeeds.map(|client| &self.clients[client].common).filter(|common| common.instance.is_some());
+        let (instance, subscription) = match succeeds {
+            Some(common) => (common.instance.clone(), common.subscription.clone()),
+            None => ((self.rng.u8(0..3) == 0).then(|| format!("i{}", self.clients.len())), self.subscription()),
+        };
         let common = Common {
             group: name,
             instance,
-            subscription: self.subscription(),
+            subscription,
             view: Default::default(),
             owned: Default::default(),
             session_timeout_ms: self.rng.i32(4_000..10_000),
@@ -170,14 +174,13 @@ impl World {
             }
             // Restarts, perhaps with the other protocol: a rolling upgrade or downgrade, member by member.
             (5..=8, Some(client)) => {
-                let instance = self.clients[client].common.instance.clone();
                 if self.rng.u8(0..4) > 0 {
                     self.close(client, false)?;
                 } else {
                     self.log(|| format!("client {client}: crashes and is started again"));
                     self.kill(client);
                 }
-                self.start_client(group, instance);
+                self.start_client(group, Some(client));
             }
             (9, Some(client)) => {
                 let ms = self.rng.u64(500..15_000);
@@ -190,16 +193,20 @@ impl World {
                 self.clients[client].cut_until = self.at + ms;
             }
             (11, Some(client)) => {
-                let instance = self.clients[client].common.instance.clone();
-                if instance.is_some() && living.len() < self.plan.groups[group].clients_max + 1 {
+                if self.clients[client].common.instance.is_some() && living.len() < self.plan.groups[group].clients_max + 1 {
                     self.log(|| format!("a second client with the instance id of client {client}"));
-                    self.start_client(group, instance);
+                    self.start_client(group, Some(client));
                 }
             }
             (12, Some(client)) => {
                 let subscription = self.subscription();
-                self.log(|| format!("client {client}: subscribes to {subscription:?}"));
-                self.clients[client].common.subscription = subscription;
+                let before = &self.clients[client].common.subscription;
+                // Java's client forgets to take a pattern back when a heartbeat fails at that moment.
+                let takes_pattern_back = matches!((before, &subscription), (Subscription::Pattern(_), Subscription::Names(_)));
+                if !takes_pattern_back || self.clients[client].member.protocol() == "classic" {
+                    self.log(|| format!("client {client}: subscribes to {subscription:?}"));
+                    self.clients[client].common.subscription = subscription;
+                }
             }
             (13, Some(client)) => self.disconnect(client),
             (14, _) if self.topics.len() < 6 => self.create_topic()?,
@@ -224,6 +231,12 @@ impl World {
             self.log(|| format!("topic t{number} gets {more} more partitions"));
             *self.topics.entry(number).or_default() += more;
         }
+        self.topics_changed()
+    }
+
+    pub(super) fn grow_topics(&mut self) -> Result<(), String> {
+        self.log(|| "every topic gets one more partition".to_owned());
+        self.topics.values_mut().for_each(|count| *count += 1);
         self.topics_changed()
     }
 

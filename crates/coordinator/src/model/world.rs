@@ -10,6 +10,7 @@ use super::coordinator::{Coordinator, Request, Route};
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::{Ms, Tp, number_of, topic_id};
+use crate::group::Group;
 use crate::output::Reply;
 
 /// How often a client looks at its timers.
@@ -22,14 +23,27 @@ pub(super) enum Event {
     /// A client hears of the topics.
     Metadata(usize),
     /// A request reaches the broker.
-    Arrives { route: Route, term: u64, request: Box<Request> },
+    Arrives {
+        route: Route,
+        term: u64,
+        request: Box<Request>,
+    },
     /// An answer reaches the client. None when the coordinator has moved away from the broker that was asked.
-    Answers { client: usize, connection: u64, reply: Option<Box<Reply>> },
-    Disconnects { client: usize, connection: u64 },
+    Answers {
+        client: usize,
+        connection: u64,
+        reply: Option<Box<Reply>>,
+    },
+    Disconnects {
+        client: usize,
+        connection: u64,
+    },
     /// A client looks for the coordinator.
     Discovers(usize),
     /// The new coordinator has loaded the log.
-    Starts { term: u64 },
+    Starts {
+        term: u64,
+    },
     /// The log recovers from what ails it.
     LogRecovers,
     /// The next blow of the plan.
@@ -135,6 +149,7 @@ pub(super) struct World {
     /// Connections that broke with everything that was on its way.
     lost: BTreeSet<u64>,
     kinds: BTreeMap<String, &'static str>,
+    outlines: BTreeMap<String, String>,
 }
 
 impl World {
@@ -161,6 +176,7 @@ impl World {
             next_attempt: 1,
             lost: BTreeSet::new(),
             kinds: BTreeMap::new(),
+            outlines: BTreeMap::new(),
         }
     }
 
@@ -254,7 +270,7 @@ impl World {
         self.schedule(self.at + POLL_MS, Event::Poll(client));
         self.step(client, |member, common, at, actions| member.poll(common, at, actions))?;
         let c = &self.clients[client];
-        if c.alive && c.commits && c.common.connected && !c.common.owned.is_empty() && self.rng.u8(0..10) == 0 {
+        if c.alive && c.commits && c.member.may_commit() && c.common.connected && !c.common.owned.is_empty() && self.rng.u8(0..10) == 0 {
             self.commit(client);
         }
         Ok(())
@@ -303,10 +319,7 @@ impl World {
     fn check_gained(&mut self, client: usize, gained: &[Tp]) -> Result<(), String> {
         self.stats.acquisitions += gained.len() as u64;
         let c = &self.clients[client];
-        let counts = |of: &Client| {
-            let common = &of.common;
-            self.coordinator.counts_as_owner(&common.group, of.member.member_id(), common.instance.as_deref(), of.member.epoch())
-        };
+        let counts = |of: &Client| self.counts_as_owner(of);
         for (other, o) in self.clients.iter().enumerate() {
             if other == client || !o.alive || o.common.group != c.common.group {
                 continue;
@@ -319,6 +332,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn counts_as_owner(&self, of: &Client) -> bool {
+        let (member_id, epoch) = of.member.owns_as();
+        self.coordinator.counts_as_owner(&of.common.group, member_id, of.common.instance.as_deref(), epoch)
     }
 
     fn commit(&mut self, client: usize) {
@@ -379,8 +397,11 @@ impl World {
                     let may = self.coordinator.may_commit(&commit.group_id, &commit.member_id, epoch, topic_id(number), tp.1);
                     let owner = self.clients.iter().enumerate().find(|(other, o)| {
                         let common = &o.common;
-                        *other != route.client && o.alive && common.group == commit.group_id && common.owned.contains(&tp)
-                            && self.coordinator.counts_as_owner(&common.group, o.member.member_id(), common.instance.as_deref(), o.member.epoch())
+                        *other != route.client
+                            && o.alive
+                            && common.group == commit.group_id
+                            && common.owned.contains(&tp)
+                            && self.counts_as_owner(o)
                     });
                     allowed.insert(self.next_attempt, (may, owner.map(|(other, _)| other)));
                 }
@@ -538,11 +559,30 @@ impl World {
         Ok(())
     }
 
+    /// One line for every change of a group's outline.
+    fn trace_groups(&mut self) {
+        if !self.traced {
+            return;
+        }
+        for (id, group) in &self.coordinator.shard.groups {
+            let line = match group {
+                Group::Classic(group) => format!("group {id}: classic, {:?}, {} members", group.state(), group.describe().members.len()),
+                Group::Consumer(group) => format!("group {id}: consumer, {}, {} members", group.state(), group.member_count()),
+                Group::Modern(_) => continue,
+            };
+            if self.outlines.get(id) != Some(&line) {
+                self.trace.push(format!("{:>7} {line}", self.at));
+                self.outlines.insert(id.clone(), line);
+            }
+        }
+    }
+
     /// Counts how often groups changed their protocol.
     fn note_conversions(&mut self) {
+        self.trace_groups();
         for (id, group) in &self.coordinator.shard.groups {
             let kind = match group {
-                crate::group::Group::Classic(_) => "classic",
+                Group::Classic(_) => "classic",
                 _ => "consumer",
             };
             match self.kinds.get_mut(id) {

@@ -230,13 +230,16 @@ impl Shard {
         self.timers.next_deadline().min(self.writes.next_deadline())
     }
 
-    /// Does what is due.
+    /// Does what is due, up to the first thing that has to be written: what comes after it may depend on that. To be called again, with the
+    /// output carried out in between, until `next_deadline` has passed `now`.
     pub fn tick(&mut self, now: Now) -> Output {
         let mut out = Output::default();
         while let Some(completion) = self.writes.pop_timed_out(now.mono) {
             self.fail(now, completion, ErrorCode::RequestTimedOut, &mut out);
         }
-        while let Some((timer, due)) = self.timers.pop_due(now.mono) {
+        while out.appends.is_empty()
+            && let Some((timer, due)) = self.timers.pop_due(now.mono)
+        {
             self.fire(now, timer, due, &mut out);
         }
         out

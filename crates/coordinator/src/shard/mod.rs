@@ -60,6 +60,11 @@ impl Shard {
         self.config = config;
     }
 
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
     pub fn group_count(&self) -> usize {
         self.groups.len()
     }
