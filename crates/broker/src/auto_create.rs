@@ -100,7 +100,13 @@ impl AutoCreate {
     pub fn tick(&self, broker: &Broker, now: Now) -> Instant {
         let mut state = self.0.lock();
         state.forget_answered();
-        let due: BTreeSet<String> = state.waiting.extract_if(.., |_, at| *at <= now.mono).map(|(topic, _)| topic).collect();
+        // Of names that collide only one may become a topic: the first by itself, so that the controller refuses the others.
+        let mut names = BTreeSet::new();
+        let due: BTreeSet<String> = state
+            .waiting
+            .extract_if(.., |topic, at| *at <= now.mono && names.insert(topic.replace('.', "_")))
+            .map(|(topic, _)| topic)
+            .collect();
         if !due.is_empty() {
             state.submit(broker, due);
         }
@@ -124,26 +130,44 @@ fn log_failures(topics: &BTreeSet<String>, answer: ControllerResponse) {
 
 fn creatable(broker: &Broker, topic: &str) -> CreatableTopic {
     let config = broker.config();
+    let text = |key: &str| config.value(key).to_text().unwrap_or_default();
+    let number = |key: &str| config.value(key).as_number().unwrap_or(-1.0);
     let (num_partitions, replication_factor, configs) = match topic {
         OFFSETS_TOPIC => (
             config.offsets_topic_num_partitions,
             config.offsets_topic_replication_factor,
-            internal_configs(config.offsets_topic_segment_bytes, "producer"),
+            vec![
+                ("cleanup.policy", "compact".to_owned()),
+                ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+                ("compression.type", "producer".to_owned()),
+            ],
         ),
         TRANSACTION_STATE_TOPIC => (
             config.transaction_state_log_num_partitions,
             config.transaction_state_log_replication_factor,
-            internal_configs(config.transaction_state_log_segment_bytes, "uncompressed"),
+            vec![
+                ("cleanup.policy", "compact".to_owned()),
+                ("segment.bytes", config.transaction_state_log_segment_bytes.to_string()),
+                ("compression.type", "uncompressed".to_owned()),
+                ("min.insync.replicas", config.transaction_state_log_min_isr.to_string()),
+                ("unclean.leader.election.enable", "false".to_owned()),
+            ],
+        ),
+        SHARE_STATE_TOPIC => (
+            number("share.coordinator.state.topic.num.partitions") as i32,
+            number("share.coordinator.state.topic.replication.factor") as i16,
+            vec![
+                ("cleanup.policy", "delete".to_owned()),
+                ("segment.bytes", text("share.coordinator.state.topic.segment.bytes")),
+                ("compression.type", "producer".to_owned()),
+                ("min.insync.replicas", text("share.coordinator.state.topic.min.isr")),
+                ("retention.ms", "-1".to_owned()),
+            ],
         ),
         // -1: the controller's defaults, num.partitions and default.replication.factor.
         _ => (-1, -1, Vec::new()),
     };
+    let set = |(name, value): (&str, String)| CreatableTopicConfig { name: name.to_owned(), value: Some(value), ..Default::default() };
+    let configs = configs.into_iter().map(set).collect();
     CreatableTopic { name: topic.to_owned(), num_partitions, replication_factor, configs, ..Default::default() }
-}
-
-fn internal_configs(segment_bytes: i32, compression: &str) -> Vec<CreatableTopicConfig> {
-    [("cleanup.policy", "compact".to_owned()), ("segment.bytes", segment_bytes.to_string()), ("compression.type", compression.to_owned())]
-        .into_iter()
-        .map(|(name, value)| CreatableTopicConfig { name: name.to_owned(), value: Some(value), ..Default::default() })
-        .collect()
 }

@@ -15,7 +15,7 @@ pub(super) fn handle(c: &mut Context, request: CreateTopicsRequest) -> Handled {
                 .map(|name| CreatableTopicResult {
                     name,
                     error_code: error.code.code(),
-                    error_message: Some(error.text()),
+                    error_message: error.message.clone(),
                     ..Default::default()
                 })
                 .collect(),

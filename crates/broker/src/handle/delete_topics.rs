@@ -17,7 +17,7 @@ pub(super) fn handle(c: &mut Context, request: DeleteTopicsRequest) -> Handled {
                     name,
                     topic_id,
                     error_code: error.code.code(),
-                    error_message: Some(error.text()),
+                    error_message: error.message.clone(),
                     ..Default::default()
                 })
                 .collect(),

@@ -78,14 +78,15 @@ impl<'a> Asker<'a> {
 
 /// Both brokers, the same questions, at the same time.
 pub(crate) fn both(what: &str, known: &str, questions: fn(&mut Asker)) {
+    both_with(what, known, &["offsets.topic.num.partitions=1", "group.consumer.assignment.interval.ms=0"], questions);
+}
+
+/// As `both`, with these lines in server.properties.
+pub(crate) fn both_with(what: &str, known: &str, extra: &[&str], questions: fn(&mut Asker)) {
     let scratch = Scratch::new(what);
     let answers = |kind: Kind| {
-        let mut node = Node::start(
-            kind,
-            &scratch.join(&format!("{kind:?}")),
-            &["offsets.topic.num.partitions=1", "group.consumer.assignment.interval.ms=0"],
-        );
-        node.expect_log("clos").expect_log("cannot read the subscription");
+        let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), extra);
+        node.expect_log("clos").expect_log("cannot read the subscription").expect_log("collides with existing topic");
         let mut asker = Asker::new(&mut node);
         questions(&mut asker);
         let text = std::mem::take(&mut asker.out);

@@ -1,11 +1,12 @@
 //! The admin requests beyond topics and configs, well-formed but often wrong: leaders, reassignments, log directories, features, the quorum,
 //! unregistering, and the requests of features that are not configured. Both brokers get the same and the decoded answers are compared.
 
-use crate::requests::{Asker, both, create};
+use crate::requests::{Asker, both, both_with, create};
 use base::Uuid;
 use e2e::raw::{Answer, RawConnection};
 use e2e::repo::Scratch;
 use e2e::{Kind, Node, Tools};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 use wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
@@ -353,6 +354,89 @@ fn legacy_refusals(a: &mut Asker) {
         let request = AlterConfigsRequest { resources: vec![resource], validate_only: true, ..Default::default() };
         a.ask(&format!("replace {kind} '{name}' {key} {value:?}"), 2, request);
     }
+}
+
+/// Topics that come into being because somebody asks for them.
+#[test]
+fn topics_created_on_demand() {
+    let extra = ["num.partitions=3", "offsets.topic.num.partitions=2", "transaction.state.log.num.partitions=2"];
+    let share = ["share.coordinator.state.topic.num.partitions=2"];
+    both_with("topics on demand", include_str!("../../known/topics_on_demand.txt"), &[&extra[..], &share].concat(), |a| {
+        let metadata = |names: &[&str], allow| MetadataRequest {
+            topics: Some(
+                names
+                    .iter()
+                    .map(|name| metadata_request::MetadataRequestTopic { name: Some((*name).into()), ..Default::default() })
+                    .collect(),
+            ),
+            allow_auto_topic_creation: allow,
+            ..Default::default()
+        };
+        let errors = |a: &mut Asker, names: &[&str], allow, version| {
+            let answer = a.send(&metadata(names, allow), version).expect("an answer");
+            let mut seen: Vec<_> = answer.topics.into_iter().map(|t| (t.name, t.error_code, t.is_internal, t.partitions.len())).collect();
+            seen.sort();
+            seen
+        };
+        let names =
+            ["q-demand", "not/valid", "", "..", "q.dot", "q_dot", "__consumer_offsets", "__transaction_state", "__share_group_state"];
+        for (version, allow) in [(12, false), (4, false)] {
+            let text = format!("{:?}", errors(a, &names, allow, version));
+            a.line(&format!("metadata v{version} that must not create"), &text);
+        }
+        for name in names {
+            let text = format!("{:?}", errors(a, &[name], true, 9));
+            a.line(&format!("first metadata of '{name}'"), &text);
+        }
+        let created: Vec<&str> = names.into_iter().filter(|n| !matches!(*n, "not/valid" | "" | ".." | "q_dot")).collect();
+        let seen = e2e::wait::until("the topics are there", || {
+            let seen = errors(a, &created, false, 9);
+            seen.iter().all(|(_, code, ..)| *code == 0).then_some(seen)
+        });
+        a.line("created topics", &format!("{seen:?}"));
+        let text = format!("{:?}", errors(a, &["q_dot"], true, 9));
+        a.line("metadata of a name that collides", &text);
+        for name in created {
+            let resource = describe_configs_request::DescribeConfigsResource {
+                resource_type: 2,
+                resource_name: name.into(),
+                configuration_keys: None,
+                ..Default::default()
+            };
+            let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+            let answer = a.send(&request, 4).expect("configs");
+            let mut own: Vec<_> = answer.results[0].configs.iter().filter(|c| c.config_source == 1).map(|c| (&c.name, &c.value)).collect();
+            own.sort();
+            a.line(&format!("configs of created '{name}'"), &format!("{own:?}"));
+        }
+    });
+}
+
+/// What a node answers that creates nothing on demand and deletes nothing.
+#[test]
+fn creation_and_deletion_switched_off() {
+    let extra = ["auto.create.topics.enable=false", "delete.topic.enable=false"];
+    both_with("switched off", include_str!("../../known/switched_off.txt"), &extra, |a| {
+        create(a, &["q-kept"]);
+        for version in [1, 5, 12] {
+            let name = |name: &str| metadata_request::MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
+            let topics = Some(vec![name("q-demand"), name("__consumer_offsets")]);
+            let answer = a.send(&MetadataRequest { topics, ..Default::default() }, version).expect("an answer");
+            let text = format!("{:?}", answer.topics.iter().map(|t| (&t.name, t.error_code)).collect::<BTreeSet<_>>());
+            a.line(&format!("metadata v{version}"), &text);
+        }
+        for version in 1..=6 {
+            let mut request = DeleteTopicsRequest { timeout_ms: 5000, ..Default::default() };
+            if version < 6 {
+                request.topic_names = vec!["q-kept".into(), "q-unknown".into()];
+            } else {
+                let state = |name: &str| delete_topics_request::DeleteTopicState { name: Some(name.into()), ..Default::default() };
+                request.topics = vec![state("q-kept"), state("q-unknown")];
+            }
+            a.ask(&format!("delete v{version}"), version, request);
+        }
+        a.ask("delete nothing", 6, DeleteTopicsRequest { timeout_ms: 5000, ..Default::default() });
+    });
 }
 
 /// Changes that take effect without a restart: a listener comes and goes, and what is too large for a batch.
