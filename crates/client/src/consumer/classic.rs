@@ -3,7 +3,7 @@
 //! Used by: `Consumer`, which starts it. Kafka: `AbstractCoordinator`, `ConsumerCoordinator`.
 
 use super::shared::{Callback, Change, LeaveOperation, Member, Shared, Subscription, leave_asked};
-use crate::core::assignor::{Assignor, PartitionCounts, StickyMemory, Subscriptions};
+use crate::core::assignor::{Assignor, PartitionCounts, PartitionRacks, StickyMemory, Subscriptions};
 use crate::core::consumer_protocol::{self as protocol, Assignment, decode_subscription, encode_assignment, encode_subscription};
 use crate::core::group::{Next, after_error, difference};
 use crate::driver::Topics;
@@ -382,31 +382,38 @@ impl GroupTask {
         if !matches!(self.shared.state().subscription, Subscription::Matching(_)) {
             self.shared.cluster.want_topics(names.iter().map(String::as_str));
         }
-        let counts = self.partition_counts(names).await?;
+        let (counts, racks) = self.partition_counts(names).await?;
         self.led = Some(counts.clone());
         if joined.skip_assignment {
             return Ok(Vec::new());
         }
-        let assignments = assignor.assign(&counts, &subscriptions).into_iter().map(|(member_id, partitions)| SyncGroupRequestAssignment {
-            member_id,
-            assignment: encode_assignment(&Assignment { partitions, user_data: None }),
-            ..Default::default()
-        });
+        let assignments =
+            assignor.assign_near(&counts, &racks, &subscriptions).into_iter().map(|(member_id, partitions)| SyncGroupRequestAssignment {
+                member_id,
+                assignment: encode_assignment(&Assignment { partitions, user_data: None }),
+                ..Default::default()
+            });
         Ok(assignments.collect())
     }
 
-    /// Fresh partition counts of topics; those that do not exist count 0.
-    async fn partition_counts(&self, names: Vec<String>) -> Result<PartitionCounts> {
+    /// Fresh partition counts of topics, those that do not exist count 0; and where their replicas are.
+    async fn partition_counts(&self, names: Vec<String>) -> Result<(PartitionCounts, PartitionRacks)> {
         let deadline = self.shared.now() + self.shared.config.connection.request_timeout;
         let create = self.shared.config.connection.allow_auto_topic_creation;
         let response = self.shared.cluster.fetch_metadata(&Topics::Names(names.clone()), create, deadline).await?;
         let mut counts: BTreeMap<String, i32> = names.into_iter().map(|name| (name, 0)).collect();
-        for topic in response.topics {
-            if let (Some(name), 0) = (topic.name, topic.error_code) {
-                counts.insert(name, topic.partitions.len() as i32);
-            }
+        let rack_of: HashMap<i32, String> =
+            response.brokers.into_iter().filter_map(|broker| Some((broker.node_id, broker.rack?))).collect();
+        let mut racks = PartitionRacks::new();
+        for mut topic in response.topics {
+            let (Some(name), 0) = (topic.name, topic.error_code) else { continue };
+            counts.insert(name.clone(), topic.partitions.len() as i32);
+            topic.partitions.sort_by_key(|partition| partition.partition_index);
+            let of_partition =
+                topic.partitions.iter().map(|partition| partition.replica_nodes.iter().filter_map(|node| rack_of.get(node).cloned()));
+            racks.insert(name, of_partition.map(Iterator::collect).collect());
         }
-        Ok(counts)
+        Ok((counts, racks))
     }
 
     async fn sync(&mut self, protocol_name: &str, assignments: Vec<SyncGroupRequestAssignment>) -> Result<Bytes> {

@@ -1,6 +1,6 @@
 //! Owns: the assignors of the classic group protocol: who reads which partition. Used by: the group task of a member that leads its group.
 //! Results are those of Java's assignors; where Java follows the order of a hash map, order here is by name.
-//! Kafka: `ConsumerPartitionAssignor` and its implementations. Racks are not considered.
+//! Kafka: `ConsumerPartitionAssignor` and its implementations. Racks are considered by the range assignor (KIP-881).
 
 mod range;
 mod round_robin;
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Member id to what it wants; topic to its number of partitions; member id to what it gets.
 pub type Subscriptions = BTreeMap<String, Subscription>;
 pub type PartitionCounts = BTreeMap<String, i32>;
+/// Topic to the racks of the replicas of each partition.
+pub type PartitionRacks = BTreeMap<String, Vec<BTreeSet<String>>>;
 pub type Assignments = BTreeMap<String, Vec<TopicPartition>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +69,18 @@ impl Assignor {
         }
     }
 
-    /// `partitions` may hold topics that nobody wants; they are left out.
+    /// Without looking at racks.
     pub fn assign(self, partitions: &PartitionCounts, subscriptions: &Subscriptions) -> Assignments {
+        self.assign_near(partitions, &PartitionRacks::new(), subscriptions)
+    }
+
+    /// `partitions` may hold topics that nobody wants; they are left out.
+    pub fn assign_near(self, partitions: &PartitionCounts, racks: &PartitionRacks, subscriptions: &Subscriptions) -> Assignments {
         let wanted: BTreeSet<&String> = subscriptions.values().flat_map(|subscription| &subscription.topics).collect();
         let partitions: PartitionCounts =
             partitions.iter().filter(|(topic, _)| wanted.contains(topic)).map(|(topic, count)| (topic.clone(), *count)).collect();
         match self {
-            Assignor::Range => range::assign(&partitions, subscriptions),
+            Assignor::Range => range::assign(&partitions, racks, subscriptions),
             Assignor::RoundRobin => round_robin::assign(&partitions, subscriptions),
             Assignor::Sticky => sticky::assign(&partitions, subscriptions, sticky::member_data_from_user_data).assignments,
             Assignor::CooperativeSticky => sticky::assign_cooperatively(&partitions, subscriptions),

@@ -172,3 +172,32 @@ fn conflicting_claims_are_settled_by_generation() {
     members.get_mut("a").unwrap().user_data = Some(Bytes::from_static(b"nonsense"));
     assert_eq!(show(&Assignor::Sticky.assign(&topics, &members)), "a: t-1; b: t-0");
 }
+
+/// Members `a` in rack 1, `b` in rack 2 and so on; each partition's replicas by the digits of a text.
+fn near(topics: &[(&str, &[&str])], members: &[(&str, &[&str])], expected: &str) {
+    let mut subscriptions = subscriptions(members);
+    for (member, subscription) in &mut subscriptions {
+        let rack = member.bytes().next().map(|first| (first - b'a' + 1).to_string());
+        subscription.rack_id = rack.filter(|rack| rack != "26");
+    }
+    let digits = |text: &str| text.chars().map(String::from).collect::<BTreeSet<String>>();
+    let racks: PartitionRacks =
+        topics.iter().map(|(topic, racks)| ((*topic).to_owned(), racks.iter().map(|text| digits(text)).collect())).collect();
+    let counts = topics.iter().map(|(topic, racks)| ((*topic).to_owned(), racks.len() as i32)).collect();
+    assert_eq!(show(&Assignor::Range.assign_near(&counts, &racks, &subscriptions)), expected);
+}
+
+#[test]
+fn range_prefers_members_near_a_replica() {
+    let both: &[(&str, &[&str])] = &[("a", &["t", "u"]), ("b", &["t", "u"])];
+    near(&[("t", &["2", "1", "2", "1"])], both, "a: t-1 t-3; b: t-0 t-2");
+    // Everywhere is as good as nowhere.
+    near(&[("t", &["12", "12", "12"])], both, "a: t-0 t-1; b: t-2");
+    near(&[("t", &["3", "3", "4"])], both, "a: t-0 t-1; b: t-2");
+    // Nobody gets more than a fair share for being near.
+    near(&[("t", &["1", "1", "1", "1"])], both, "a: t-0 t-1; b: t-2 t-3");
+    // Topics of the same size keep their numbers together.
+    near(&[("t", &["2", "1", "1"]), ("u", &["2", "1", "2"])], both, "a: t-1 t-2 u-1 u-2; b: t-0 u-0");
+    // A member without a rack (z) takes what it comes upon.
+    near(&[("t", &["1", "2"])], &[("b", &["t"]), ("z", &["t"])], "b: t-1; z: t-0");
+}
