@@ -4,6 +4,7 @@
 use wire::ErrorCode;
 
 use super::member::Member;
+use super::step::TimerChange;
 use super::{ConsumerGroup, Context, Refreshed, Refusal, Step, stored};
 use crate::regex::Pattern;
 use crate::timers::{Due, Timer};
@@ -24,7 +25,8 @@ pub(super) enum RegexChange {
 /// The group as it is going to be with the records of the step.
 pub(super) struct NextGroup {
     pub(super) epoch: i32,
-    pub(super) homogeneous: bool,
+    /// Whether all members subscribe to the same; `None` when that is as it was.
+    pub(super) homogeneous: Option<bool>,
 }
 
 impl ConsumerGroup {
@@ -73,16 +75,25 @@ impl ConsumerGroup {
         if last.is_some_and(|last| now_ms <= last.timestamp_ms.saturating_add(REGEX_BATCH_REFRESH_MIN_INTERVAL_MS)) {
             return;
         }
-        let mut next = self.subscriptions.clone();
-        next.remove_member(before);
-        next.add_member(updated);
+        let regexes = self.regexes_with(before.regex(), updated.regex());
         let (version, at_ms) = last.map_or((0, i64::MIN), |last| (last.version, last.timestamp_ms));
         let old = now_ms > at_ms.saturating_add(i64::from(c.config.consumer_regex_refresh_interval_ms));
-        let due = asked || next.regexes().len() != self.resolved.len() || version < c.cluster.topics_added_at() || old;
-        if due && next.regexes().len() > 0 {
+        let due = asked || regexes != self.resolved.len() || version < c.cluster.topics_added_at() || old;
+        if due && regexes > 0 {
             let timer = Timer::Regexes { group: self.id.clone() };
-            step.timers.push(super::step::TimerChange::SetIfAbsent { timer, delay_ms: 0, due: Due::Regexes });
+            step.timers.push(TimerChange::SetIfAbsent { timer, delay_ms: 0, due: Due::Regexes });
         }
+    }
+
+    /// How many regular expressions the group has once a member has changed its own.
+    fn regexes_with(&self, old: Option<&str>, new: Option<&str>) -> usize {
+        let regexes = self.subscriptions.regexes().len();
+        if old == new {
+            return regexes;
+        }
+        let gone = old.is_some_and(|old| self.subscriptions.members_with(old) == 1);
+        let came = new.is_some_and(|new| self.subscriptions.members_with(new) == 0);
+        regexes + usize::from(came) - usize::from(gone)
     }
 
     /// The next group epoch, if the subscriptions, or the topics behind them, have changed.
@@ -95,7 +106,7 @@ impl ConsumerGroup {
         step: &mut Step,
     ) -> Result<NextGroup, Refusal> {
         if !bump && !self.needs_refresh(c.now.wall_ms) {
-            return Ok(NextGroup { epoch: self.epoch, homogeneous: self.subscriptions.is_homogeneous(self.members.len()) });
+            return Ok(NextGroup { epoch: self.epoch, homogeneous: None });
         }
         // A new member has nothing to remove.
         let mut next = self.subscriptions.clone();
@@ -122,7 +133,7 @@ impl ConsumerGroup {
         if self.has_partition_metadata {
             step.records.push(stored::partition_metadata_tombstone(&self.id)?);
         }
-        Ok(NextGroup { epoch, homogeneous: next.is_homogeneous(members) })
+        Ok(NextGroup { epoch, homogeneous: Some(next.is_homogeneous(members)) })
     }
 }
 

@@ -29,12 +29,13 @@ impl ConsumerGroup {
         group_epoch: i32,
         before: &Member,
         updated: &Member,
-        homogeneous: bool,
+        homogeneous: Option<bool>,
         step: &mut Step,
     ) -> Result<MemberTarget<'_>, Refusal> {
         if self.target.epoch >= group_epoch || !self.may_assign(c) {
             return Ok(self.current_target(updated));
         }
+        let homogeneous = homogeneous.unwrap_or_else(|| self.subscriptions.is_homogeneous(self.members.len()));
         let assignor = self.preferred_assignor(c, Some(before), Some(updated));
         let assigned = self.assign(c, assignor, updated, homogeneous).map_err(|text| {
             let text = format!("Failed to compute a new target assignment for epoch {group_epoch}: {text}");

@@ -17,6 +17,8 @@ fn the_log_holds_the_whole_group() {
     for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut h = Harness::new();
+        // Reads the log as it grows.
+        let (mut reader, mut read) = (h.replayed(), 0);
         let topics: Vec<Uuid> = (0..4).map(|i| h.topic(&format!("t{i}"), 10 + i, 0..3)).collect();
         // The epoch of each member as it was told last, and what it holds.
         let mut members: BTreeMap<String, (i32, BTreeMap<Uuid, Vec<i32>>)> = BTreeMap::new();
@@ -48,7 +50,12 @@ fn the_log_holds_the_whole_group() {
             // Members that were silent for too long know that they hold nothing any more.
             members.retain(|id, _| h.group().member(id).is_some());
             assert_disjoint(&members);
-            assert_eq!(stored(h.replayed().groups.get(GROUP)), stored(h.shard.groups.get(GROUP)));
+            for (offset, entry) in h.log.entries.iter().enumerate().skip(read) {
+                let Entry::Record { record, .. } = entry else { panic!("no transactions here") };
+                reader.replay(offset as i64, -1, &record.key, record.value.as_ref()).unwrap();
+            }
+            read = h.log.entries.len();
+            assert_eq!(stored(reader.groups.get(GROUP)), stored(h.shard.groups.get(GROUP)));
             h.advance(rng.u64(..3_000));
         }
         // At rest, everybody has what is subscribed to.
