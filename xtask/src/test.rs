@@ -3,7 +3,7 @@
 //! user may.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -84,7 +84,8 @@ pub fn main(args: &[String]) -> Result<(), String> {
         }
         tally.step("install franz-go (go)", |c| run(clients::go(&["build", "-o", "/dev/null", "."]), c));
         tally.step("install kafkajs (npm)", javascript);
-        tally.step("install confluent-kafka (pip)", python);
+        tally.step("install confluent-kafka (pip)", |c| python("python", &[CONFLUENT_KAFKA], c).map(drop));
+        tally.step("install kafka-python (pip)", kafka_python);
         tally.step("install kcat (apt-get)", kcat);
         tally.step("wire notation against the schemas in the jars", |_| {
             let jars = clients::class_path().trim_end_matches("/*").to_owned();
@@ -148,19 +149,43 @@ fn run(mut command: Command, counts: &mut Counts) -> Result<(), String> {
 }
 
 /// Python packages live in a virtual environment in the cache, nowhere else.
-fn python(counts: &mut Counts) -> Result<(), String> {
-    let home = clients::cache().join("python");
-    let done = home.join(format!(".{CONFLUENT_KAFKA}"));
+fn python(environment: &str, packages: &[&str], counts: &mut Counts) -> Result<PathBuf, String> {
+    let home = clients::cache().join(environment);
+    let done = home.join(format!(".{}", packages.join("+")));
     if done.exists() {
-        return Ok(());
+        return Ok(home);
     }
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv", "--clear"]).arg(&home);
     run(venv, counts)?;
     let mut pip = Command::new(home.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check", CONFLUENT_KAFKA]);
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages);
     run(pip, counts)?;
-    std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))
+    std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))?;
+    Ok(home)
+}
+
+/// kafka-python, and its source package, which has its tests.
+fn kafka_python(counts: &mut Counts) -> Result<(), String> {
+    let package = format!("kafka-python=={}", clients::KAFKA_PYTHON);
+    let packages = [package.as_str(), "crc32c", "lz4", "zstandard", "python-snappy", "pytest", "pytest-timeout", "py"];
+    let home = python("kafka-python", &packages, counts)?;
+    if clients::kafka_python_package().exists() {
+        return Ok(());
+    }
+    let directory = home.join("package");
+    let mut pip = Command::new(home.join("bin/pip"));
+    pip.args(["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:", &package, "--dest"])
+        .arg(&directory);
+    run(pip, counts)?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(directory.join(format!("kafka_python-{}.tar.gz", clients::KAFKA_PYTHON))).arg("-C").arg(&directory);
+    run(tar, counts)?;
+    // The package leaves two files out: one makes `test` theirs instead of Python's own, the other starts brokers.
+    let test = clients::kafka_python_package().join("test");
+    std::fs::write(test.join("__init__.py"), "").map_err(|e| e.to_string())?;
+    let service = repo::root().join("crates/e2e/clients/kafka_python_service.py");
+    std::fs::copy(service, test.join("service.py")).map(drop).map_err(|e| e.to_string())
 }
 
 /// One version of the Java client with what it needs.

@@ -100,9 +100,60 @@ pub fn js_sweep(bootstrap: &str) -> Finished {
 
 /// A script of `crates/e2e/clients` under the Python that has confluent-kafka.
 pub fn python(script: &str, args: &[&str]) -> Finished {
-    let python = cache().join("python/bin/python");
+    script_under("python", script, args)
+}
+
+/// The sweep with kafka-python.
+pub fn kafka_python_sweep(bootstrap: &str) -> Finished {
+    script_under("kafka-python", "sweep_kafka_python.py", &[bootstrap])
+}
+
+fn script_under(environment: &str, script: &str, args: &[&str]) -> Finished {
+    run(Command::new(python_of(environment)).arg(repo::root().join("crates/e2e/clients").join(script)).args(args), "", LIMIT)
+}
+
+fn python_of(environment: &str) -> PathBuf {
+    let python = cache().join(environment).join("bin/python");
     assert!(python.exists(), "{} is missing: `cargo xtask test` installs it", python.display());
-    run(Command::new(python).arg(repo::root().join("crates/e2e/clients").join(script)).args(args), "", LIMIT)
+    python
+}
+
+/// kafka-python's own integration tests, as its source package brings them.
+pub fn kafka_python_tests(bootstrap: &str, deselected: &str) -> Finished {
+    let package = kafka_python_package();
+    let mut pytest = Command::new(python_of("kafka-python"));
+    pytest.args([
+        "-m",
+        "pytest",
+        "-q",
+        "-rf",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "--timeout",
+        "120",
+        "-k",
+        deselected,
+        "test/integration",
+    ]);
+    pytest.current_dir(&package).env("PYTHONPATH", &package).env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest.env("KAFKA_URI", format!("kafka://{bootstrap}")).env("KAFKA_VERSION", "4.3.1");
+    run(&mut pytest, "", LIMIT)
+}
+
+/// Where `cargo xtask test` unpacks the source package of [`KAFKA_PYTHON`].
+pub fn kafka_python_package() -> PathBuf {
+    cache().join("kafka-python/package").join(format!("kafka_python-{KAFKA_PYTHON}"))
+}
+
+pub const KAFKA_PYTHON: &str = "3.0.11";
+
+/// franz-go's own tests of its client, as its module brings them; `skipped` is a regular expression over their names.
+pub fn franz_go_tests(bootstrap: &str, skipped: &str) -> Finished {
+    let mut go = go(&["test", "-v", "-count=1", "-timeout", "400s", "-skip", skipped, "github.com/twmb/franz-go/pkg/kgo"]);
+    go.env("KGO_SEEDS", bootstrap).env("KGO_TEST_RF", "1").env("KGO_TEST_RECORDS", "5000").env("KGO_TEST_STABLE_FETCH", "true");
+    go.env("KGO_LOG_LEVEL", "none").env("KGO_TEST_UNSAFE", "1");
+    run(&mut go, "", LIMIT)
 }
 
 pub fn kcat_sweep(bootstrap: &str) -> Finished {

@@ -141,7 +141,7 @@ func producing() {
 	one := func(topic string, r kgo.Record, opts ...kgo.Opt) func() (any, error) {
 		return func() (any, error) {
 			r.Topic = topic
-			return send(connect(append(opts, kgo.RecordDeliveryTimeout(4*time.Second), kgo.UnknownTopicRetries(2))...), &r), nil
+			return send(connect(append([]kgo.Opt{kgo.RecordDeliveryTimeout(4 * time.Second), kgo.UnknownTopicRetries(2)}, opts...)...), &r), nil
 		}
 	}
 	check("too large", one("go-shapes", kgo.Record{Value: make([]byte, 2_000_000)}, kgo.ProducerBatchMaxBytes(4_000_000), kgo.ProducerBatchCompression(kgo.NoCompression())))
@@ -155,7 +155,7 @@ func producing() {
 	check("unknown partition", one("go-shapes", kgo.Record{Value: []byte("x"), Partition: 9}, manual))
 	check("unknown topic", one("go-missing", kgo.Record{Value: []byte("x")}))
 	check("bad topic", one("go/bad", kgo.Record{Value: []byte("x")}))
-	check("topic made by producing", one("go-made", kgo.Record{Value: []byte("x")}, kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(20)))
+	check("topic made by producing", one("go-made", kgo.Record{Value: []byte("x")}, kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.RecordDeliveryTimeout(20*time.Second)))
 	check("partitions of keys", func() (any, error) {
 		if err := create("go-keys", 7); err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ mod requests;
 mod requests_admin;
 mod requests_groups;
 mod requests_moves;
+mod suites;
 mod sweeps;
 mod tools;
 mod tools_clients;

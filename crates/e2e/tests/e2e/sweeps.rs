@@ -35,7 +35,7 @@ pub(crate) fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Syn
 }
 
 /// Members of the consumer protocol hear of a change with their next heartbeat: often, so that nobody waits for five seconds.
-const SETTINGS: &[&str] = &["group.consumer.min.heartbeat.interval.ms=200", "group.consumer.heartbeat.interval.ms=200"];
+pub(crate) const SETTINGS: &[&str] = &["group.consumer.min.heartbeat.interval.ms=200", "group.consumer.heartbeat.interval.ms=200"];
 
 /// The sweeps do wrong things on purpose; what Gregor logs about them is no fault.
 const EXPECTED_WARNINGS: &[&str] = &[];
@@ -72,6 +72,11 @@ fn javascript_client() {
 #[test]
 fn confluent_kafka_python() {
     both("python", include_str!("../../known/python.txt"), |b| clients::python("sweep.py", &[b]));
+}
+
+#[test]
+fn kafka_python() {
+    both("kafka-python", include_str!("../../known/kafka_python.txt"), clients::kafka_python_sweep);
 }
 
 #[test]
