@@ -46,7 +46,9 @@ impl Formatter {
                 Ok(Formatter::Coordinator { family: Family::Group, kinds: &[coordinator_record::GROUP_METADATA] })
             }
             Some("TransactionLogMessageFormatter") => Ok(Formatter::Coordinator { family: Family::Transaction, kinds: &[0] }),
-            Some("ShareGroupMessageFormatter") => Ok(Formatter::Coordinator { family: Family::Group, kinds: coordinator_record::SHARE_GROUP }),
+            Some("ShareGroupMessageFormatter") => {
+                Ok(Formatter::Coordinator { family: Family::Group, kinds: coordinator_record::SHARE_GROUP })
+            }
             Some("group.share.ShareGroupStateMessageFormatter") => Ok(Formatter::Coordinator { family: Family::Share, kinds: &[0, 1] }),
             _ => Err(class.to_owned()),
         }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use record::Record;
 
+use super::uncaught;
 use crate::coordinator_record::{self, Family, Unreadable};
 use crate::failure::Failure;
 use crate::metadata_record;
@@ -21,7 +22,12 @@ pub enum Plain {
 }
 
 pub enum Decoder {
-    Plain { key: Plain, value: Plain },
+    Plain {
+        key: Plain,
+        value: Plain,
+    },
+    /// A class that is none of Kafka's.
+    Unknown(String),
     Offsets,
     TransactionLog,
     ShareGroupState,
@@ -35,8 +41,22 @@ pub struct Decoded {
 }
 
 impl Decoder {
-    pub fn classes(key: Option<&str>, value: Option<&str>) -> Result<Self, Failure> {
-        Ok(Decoder::Plain { key: Plain::of(key)?, value: Plain::of(value)? })
+    pub fn classes(key: Option<&str>, value: Option<&str>) -> Self {
+        match (Plain::of(key), Plain::of(value)) {
+            (Ok(key), Ok(value)) => Decoder::Plain { key, value },
+            (Err(class), _) | (_, Err(class)) => Decoder::Unknown(class),
+        }
+    }
+
+    /// Kafka looks for the class when it comes to the first log.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self {
+            Decoder::Unknown(class) => Err(uncaught(format!(
+                "java.lang.RuntimeException: Failed to load decoder class\nCaused by: java.lang.ClassNotFoundException: {class}\nKnown are \
+                 StringDecoder, IntegerDecoder, LongDecoder and DefaultDecoder of org.apache.kafka.tools.api"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     pub fn decode(&self, record: &Record) -> Result<Decoded, Failure> {
@@ -45,6 +65,7 @@ impl Decoder {
                 key: record.key.as_ref().map(|bytes| key.print(bytes)).transpose()?,
                 value: record.value.as_ref().map(|bytes| value.print(bytes)).transpose()?,
             }),
+            Decoder::Unknown(_) => Ok(Decoded { key: None, value: None }),
             Decoder::Offsets => coordinator(Family::Group, record),
             Decoder::TransactionLog => coordinator(Family::Transaction, record),
             Decoder::ShareGroupState => coordinator(Family::Share, record),
@@ -55,25 +76,25 @@ impl Decoder {
 }
 
 impl Plain {
-    fn of(class: Option<&str>) -> Result<Self, Failure> {
+    /// Or the name of a class that is not known.
+    fn of(class: Option<&str>) -> Result<Self, String> {
         let class = class.unwrap_or(STRING_DECODER);
         match class.strip_prefix("org.apache.kafka.tools.api.") {
             Some("StringDecoder") => Ok(Plain::String),
             Some("IntegerDecoder") => Ok(Plain::Integer),
             Some("LongDecoder") => Ok(Plain::Long),
             Some("DefaultDecoder") => Ok(Plain::Bytes),
-            _ => Err(Failure::new(format!(
-                "Failed to load decoder class {class}: known are String-, Integer-, Long- and DefaultDecoder of org.apache.kafka.tools.api"
-            ))),
+            _ => Err(class.to_owned()),
         }
     }
 
     fn print(self, bytes: &Bytes) -> Result<String, Failure> {
-        let size = |size: usize| Failure::new(format!("Size of data received by the decoder is not {size}, but {}", bytes.len()));
+        // What comes behind the number is not looked at.
+        let too_short = || uncaught("java.nio.BufferUnderflowException");
         Ok(match self {
             Plain::String => String::from_utf8_lossy(bytes).into_owned(),
-            Plain::Integer => i32::from_be_bytes(bytes[..].try_into().map_err(|_| size(4))?).to_string(),
-            Plain::Long => i64::from_be_bytes(bytes[..].try_into().map_err(|_| size(8))?).to_string(),
+            Plain::Integer => i32::from_be_bytes(*bytes.first_chunk().ok_or_else(too_short)?).to_string(),
+            Plain::Long => i64::from_be_bytes(*bytes.first_chunk().ok_or_else(too_short)?).to_string(),
             Plain::Bytes => format!("{:?}", &bytes[..]),
         })
     }

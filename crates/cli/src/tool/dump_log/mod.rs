@@ -71,7 +71,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
             Some(2) => Decoder::ClusterMetadata,
             Some(3) => Decoder::RemoteLogMetadata,
             Some(_) => Decoder::ShareGroupState,
-            None => Decoder::classes(options.value("key-decoder-class")?, options.value("value-decoder-class")?)?,
+            None => Decoder::classes(options.value("key-decoder-class")?, options.value("value-decoder-class")?),
         },
     };
     let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
@@ -94,7 +94,10 @@ fn dump_file(file: &Path, settings: &Settings, problems: &mut Problems, out: &mu
     put(out, format_args!("Dumping {}\n", file.display()))?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match name.rfind('.').map(|dot| &name[dot..]) {
-        Some(".log" | ".checkpoint") => log::dump(file, &name, settings, problems, out),
+        Some(".log" | ".checkpoint") => {
+            settings.decoder.check()?;
+            log::dump(file, &name, settings, problems, out)
+        }
         Some(".index") => index::dump_offsets(file, &name, settings, problems, out),
         Some(".timeindex") => index::dump_times(file, &name, settings, problems, out),
         Some(".snapshot") => snapshot::dump_producers(file, out),
@@ -120,15 +123,20 @@ fn absolute(file: &Path) -> PathBuf {
     )
 }
 
+/// What the JVM says of an exception that nobody caught.
+fn uncaught(exception: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("Exception in thread \"main\" {exception}"))
+}
+
 /// The offset that a segment file is named after.
 fn base_offset(name: &str) -> Result<i64, Failure> {
     let digits = name.split('.').next().unwrap_or_default();
-    digits.parse().map_err(|_| Failure::new(format!("{name}: a file of a segment is named after its first offset")))
+    digits.parse().map_err(|_| uncaught(format!("java.lang.NumberFormatException: For input string: \"{digits}\"")))
 }
 
 fn cannot(file: &Path, error: &std::io::Error) -> Failure {
     match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(format!("{}: no such file", file.display())),
+        std::io::ErrorKind::NotFound => uncaught(format!("java.nio.file.NoSuchFileException: {}", file.display())),
         _ => Failure::new(format!("{}: {error}", file.display())),
     }
 }
