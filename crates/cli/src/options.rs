@@ -249,6 +249,11 @@ impl Options {
         }
     }
 
+    /// Which options came, in the order in which they came.
+    pub fn given(&self) -> Vec<&'static str> {
+        self.order.iter().filter_map(|index| Some(self.parser.opts.get(*index)?.name)).collect()
+    }
+
     /// The name as joptsimple prints an option in messages.
     fn shown(&self, name: &str) -> String {
         format!("[{}]", self.parser.opts[self.index(name)].name)

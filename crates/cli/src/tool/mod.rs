@@ -27,6 +27,8 @@ mod leader_election;
 mod log_dirs;
 mod metadata_quorum;
 mod producer_perf;
+mod reassign_partitions;
+mod replica_verification;
 mod server_start;
 mod server_stop;
 mod storage;
@@ -46,6 +48,8 @@ pub const TOOLS: &[Tool] = &[
     Tool { name: "delete-records", about: "delete records before an offset", run: delete_records::run },
     Tool { name: "cluster", about: "the id of a cluster, its brokers and controllers", run: cluster::run },
     Tool { name: "leader-election", about: "elect preferred or unclean leaders", run: leader_election::run },
+    Tool { name: "reassign-partitions", about: "move partitions between brokers and log directories", run: reassign_partitions::run },
+    Tool { name: "replica-verification", about: "compare what the replicas of topics hold", run: replica_verification::run },
     Tool { name: "log-dirs", about: "what the log directories of brokers hold", run: log_dirs::run },
     Tool { name: "features", about: "show and change the feature levels of a cluster", run: features::run },
     Tool { name: "metadata-quorum", about: "show and change the quorum of controllers", run: metadata_quorum::run },
