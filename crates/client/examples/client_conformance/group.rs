@@ -21,6 +21,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("group keeps a static member's place", |bench| Box::pin(static_member(bench))),
     ("group removes a member that does not poll", |bench| Box::pin(poll_interval(bench))),
     ("group refuses members without a common protocol", |bench| Box::pin(inconsistent(bench))),
+    ("group rebalances when told", |bench| Box::pin(enforced(bench))),
     ("group is described with its members", |bench| Box::pin(described(bench))),
 ];
 
@@ -314,6 +315,22 @@ async fn inconsistent(bench: &Bench) -> Outcome {
             return ensure(error.code() == Some(ErrorCode::InconsistentGroupProtocol), || format!("{error:?}"));
         }
     }
+}
+
+async fn enforced(bench: &Bench) -> Outcome {
+    let topic = bench.topic("enforced", 2).await?;
+    let mut members = vec![member(bench, &bench.name("enforced"), &[])?];
+    members[0].subscribe([&topic]).map_err(text)?;
+    settle(&mut members, shared_evenly(2)).await?;
+    let before = members[0].group_metadata().map_err(text)?.generation;
+    members[0].enforce_rebalance("to see it").map_err(text)?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while members[0].group_metadata().map_err(text)?.generation <= before {
+        ensure(Instant::now() < deadline, || "no rebalance".to_owned())?;
+        members[0].poll(Duration::from_millis(50)).await.map_err(text)?;
+    }
+    settle(&mut members, shared_evenly(2)).await?;
+    Ok(())
 }
 
 async fn described(bench: &Bench) -> Outcome {

@@ -205,12 +205,28 @@ impl Consumer {
         self.shared.state().partitions.names()
     }
 
-    /// The topics subscribed to by name.
+    /// The topics subscribed to, by name or by a function. Those of an expression are known to the coordinator only.
     pub fn subscription(&self) -> Vec<String> {
-        match &self.shared.state().subscription {
-            Subscription::Topics(topics) => topics.iter().cloned().collect(),
-            _ => Vec::new(),
+        let subscription = self.shared.state().subscription.clone();
+        match subscription {
+            Subscription::Topics(topics) => topics.into_iter().collect(),
+            Subscription::Matching(matches) => self.shared.matching_topics(&matches).into_iter().collect(),
+            Subscription::Pattern(_) | Subscription::None | Subscription::Assigned => Vec::new(),
         }
+    }
+
+    /// Has the group rebalance, in the classic protocol; the next polls join again.
+    pub fn enforce_rebalance(&mut self, reason: &str) -> Result<()> {
+        self.open()?;
+        self.shared.group_id()?;
+        match self.shared.config.protocol {
+            GroupProtocol::Classic => {
+                self.shared.state().rebalance_wanted = Some(reason.to_owned());
+                self.shared.group.notify_one();
+            }
+            GroupProtocol::Consumer => tracing::warn!("enforcing a rebalance has no meaning in the consumer protocol"),
+        }
+        Ok(())
     }
 
     pub fn group_metadata(&self) -> Result<GroupMetadata> {

@@ -15,10 +15,15 @@ impl Consumer {
     }
 
     pub fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<()> {
+        self.seek_with_epoch(partition, offset, None)
+    }
+
+    /// `seek` that also says in which leader epoch the record before was read, so that truncation is noticed.
+    pub fn seek_with_epoch(&mut self, partition: &TopicPartition, offset: i64, leader_epoch: Option<i32>) -> Result<()> {
         if offset < 0 {
             return Err(Error::IllegalState("seek offset must not be a negative number".into()));
         }
-        let moved = self.shared.state().partitions.seek(partition, Position { offset, leader_epoch: None });
+        let moved = self.shared.state().partitions.seek(partition, Position { offset, leader_epoch });
         self.after_move(partition, moved)
     }
 

@@ -57,6 +57,8 @@ pub struct State {
     pub subscriptions: u64,
     pub polls_at_subscription: u64,
     pub leave: Option<Leave>,
+    /// The application wants a rebalance, and why.
+    pub rebalance_wanted: Option<String>,
     pub last_auto_commit: Offsets,
     /// An automatic commit is under way; the next one waits for it.
     pub auto_committing: bool,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::producer::ProducerRecord;
+use wire::ErrorCode;
 use wire::messages::MetadataResponse;
 use wire::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 
