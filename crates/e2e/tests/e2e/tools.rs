@@ -6,7 +6,7 @@ use e2e::{Finished, Kind, Node, Tools};
 use std::fmt::Write;
 
 /// Everything on one line, runs of blanks as one: column widths are compared by the tools' own tests.
-fn line(finished: &Finished) -> String {
+pub fn line(finished: &Finished) -> String {
     let text = format!("{} | {}", finished.stdout, first_line(&finished.stderr));
     let mut words: Vec<&str> = text.split_whitespace().collect();
     for i in 1..words.len() {
