@@ -89,7 +89,11 @@ impl Active {
                 self.heartbeats.end_session(touch.broker);
             }
         }
-        let Decision { records, atomic, response } = decision;
+        let Decision { records, atomic, kraft_version, response } = decision;
+        if let Some(version) = kraft_version {
+            raft.step(now, raft::Event::RaiseKRaftVersion { epoch: self.epoch, version })?;
+            self.head.features.kraft_version = version.level();
+        }
         let response = match self.append(now, raft, registered_at, &records, atomic)? {
             Appended::Yes => response,
             Appended::Refused(error) => return Ok(Outcome::Answered(ControllerResponse::Failed(error))),

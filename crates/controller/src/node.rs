@@ -264,6 +264,7 @@ impl Node {
             self.next_offset = batch.last_offset + 1;
             let values = match batch.content {
                 Content::Control(_) => {
+                    self.loader.set_kraft_version(self.raft.kraft_version().level());
                     self.loader.advance(batch.last_offset, batch.epoch, batch.timestamp_ms);
                     continue;
                 }

@@ -73,6 +73,8 @@ pub enum Event {
     Start,
     /// Appends data records as one batch, as leader of `epoch`.
     Propose { epoch: i32, values: Vec<Bytes>, durability: Durability },
+    /// Raises kraft.version, as leader of `epoch`: from then on the voters are kept in the log.
+    RaiseKRaftVersion { epoch: i32, version: KRaftVersion },
     /// Makes everything appended so far durable.
     Flush,
     /// Gives leadership up, before stopping.
@@ -178,6 +180,7 @@ impl Node {
         match event {
             Event::Start => self.start(now),
             Event::Propose { epoch, values, durability } => self.propose(now, epoch, &values, durability),
+            Event::RaiseKRaftVersion { epoch, version } => self.raise_kraft_version(now, epoch, version),
             Event::Flush => self.flush(now),
             Event::Resign => self.resign(now),
         }
@@ -244,12 +247,7 @@ impl Node {
             ..Default::default()
         })];
         if self.kraft_version.supports_reconfiguration() {
-            let own = Voter {
-                key: self.local,
-                endpoints: self.config.endpoints.clone(),
-                kraft_versions: (KRaftVersion::V0.level(), KRaftVersion::LATEST.level()),
-            };
-            let updated = self.voters.with_updated(&own);
+            let updated = self.voters.with_updated(&self.own_voter());
             // Written by the first leader ever, and when this leader can now be reached elsewhere.
             if self.voters_offset == -1 || updated.is_some() {
                 self.voters = updated.unwrap_or_else(|| self.voters.clone());
@@ -261,6 +259,32 @@ impl Node {
         let batch = batch::encode_control(start, epoch, now.wall_ms, &records)?;
         self.append(batch, Durability::Flush, now)?;
         Ok(())
+    }
+
+    fn own_voter(&self) -> Voter {
+        Voter {
+            key: self.local,
+            endpoints: self.config.endpoints.clone(),
+            kraft_versions: (KRaftVersion::V0.level(), KRaftVersion::LATEST.level()),
+        }
+    }
+
+    /// Nothing happens where the version is as high already. quorum-state follows with the next election, as in Kafka.
+    fn raise_kraft_version(&mut self, now: Now, epoch: i32, version: KRaftVersion) -> Result<Effects, RaftError> {
+        if self.leader_epoch() != Some(epoch) {
+            return Err(RaftError::NotLeader(epoch));
+        }
+        if version <= self.kraft_version {
+            return Ok(Effects::default());
+        }
+        let first = self.log.end().offset;
+        let voters = self.voters.with_updated(&self.own_voter()).unwrap_or_else(|| self.voters.clone());
+        let records = [ControlRecord::kraft_version(version), ControlRecord::voters(&voters)];
+        self.append(batch::encode_control(first, epoch, now.wall_ms, &records)?, Durability::Flush, now)?;
+        self.kraft_version = version;
+        self.voters = voters;
+        self.voters_offset = first + 1;
+        Ok(Effects { appended: Some(first..=first + 1), ..Default::default() })
     }
 
     fn store_election(&mut self) -> Result<(), RaftError> {

@@ -4,6 +4,7 @@ use super::{Context, Decided, Decision};
 use crate::seam::ControllerError;
 use metadata::features::{self, ELR_VERSION, KRAFT_VERSION};
 use metadata::{ConfigResource, MetadataVersion, Record, ResourceType, VersionRange};
+use raft::KRaftVersion;
 use wire::ErrorCode;
 use wire::messages::update_features_request::FeatureUpdateKey;
 use wire::messages::update_features_response::UpdatableFeatureResult;
@@ -15,9 +16,15 @@ const UNSAFE_DOWNGRADE: i8 = 3;
 
 pub fn update(ctx: &Context, request: &UpdateFeaturesRequest) -> Decided {
     let mut records = Vec::new();
+    let mut kraft_version = None;
     for update in &request.feature_updates {
         match update_one(ctx, request, update) {
-            Ok(record) => records.extend(record),
+            Ok(record) => {
+                records.extend(record);
+                if update.feature == KRAFT_VERSION && update.max_version_level > ctx.head.features.kraft_version {
+                    kraft_version = KRaftVersion::from_level(update.max_version_level).filter(|_| !request.validate_only);
+                }
+            }
             Err(error) => {
                 let message = format!("The update failed for all features since the following feature had an error: {}", error.text());
                 let response = UpdateFeaturesResponse { error_code: error.code.code(), error_message: Some(message), ..Default::default() };
@@ -39,7 +46,8 @@ pub fn update(ctx: &Context, request: &UpdateFeaturesRequest) -> Decided {
         ..Default::default()
     };
     let results = if ctx.request.api_version <= 1 { request.feature_updates.iter().map(named).collect() } else { Vec::new() };
-    Ok(Decision::atomic(records, UpdateFeaturesResponse { error_message: None, results, ..Default::default() }))
+    let response = UpdateFeaturesResponse { error_message: None, results, ..Default::default() };
+    Ok(Decision { kraft_version, ..Decision::atomic(records, response) })
 }
 
 fn update_one(ctx: &Context, request: &UpdateFeaturesRequest, update: &FeatureUpdateKey) -> Result<Option<Record>, ControllerError> {
@@ -66,10 +74,10 @@ fn update_one(ctx: &Context, request: &UpdateFeaturesRequest, update: &FeatureUp
     }
     match name {
         MetadataVersion::FEATURE_NAME => return update_metadata_version(ctx, level, update.upgrade_type),
-        // Whoever raises it needs voters in the log, which come with the quorums of several voters.
+        // It is in no metadata record; the answer waits for one that says nothing.
+        KRAFT_VERSION if update.upgrade_type == UPGRADE => return Ok(Some(Record::NoOp(Default::default()))),
         KRAFT_VERSION if level == current => return Ok(None),
-        KRAFT_VERSION if level < current => return invalid("Can't downgrade the version of this feature."),
-        KRAFT_VERSION => return invalid("Upgrading kraft.version is not supported; format the directory with --standalone instead."),
+        KRAFT_VERSION => return invalid("Can't downgrade the version of this feature."),
         _ if features::feature(name).is_none() => return invalid(&format!("Feature {name} not found.")),
         _ => {}
     }

@@ -38,16 +38,18 @@ pub struct Decision {
     pub records: Vec<Record>,
     /// Whether the records stand or fall together: then they must fit one batch.
     pub atomic: bool,
+    /// A kraft.version that raft is to raise itself to before the records are appended.
+    pub kraft_version: Option<raft::KRaftVersion>,
     pub response: ControllerResponse,
 }
 
 impl Decision {
     pub fn atomic(records: Vec<Record>, response: impl Into<ControllerResponse>) -> Self {
-        Decision { records, atomic: true, response: response.into() }
+        Decision { records, atomic: true, kraft_version: None, response: response.into() }
     }
 
     pub fn in_parts(records: Vec<Record>, response: impl Into<ControllerResponse>) -> Self {
-        Decision { records, atomic: false, response: response.into() }
+        Decision { records, atomic: false, kraft_version: None, response: response.into() }
     }
 
     /// An answer that changes nothing.

@@ -26,6 +26,7 @@ fn admin_requests() {
         log_dirs(a);
         features(a);
         quorum(a);
+        voters_in_the_log(a);
         brokers(a);
         not_configured(a);
     });
@@ -623,11 +624,32 @@ fn quorum(a: &mut Asker) {
     a.ask("describe the quorum twice", 1, describe(&[("__cluster_metadata", &[0]), ("__cluster_metadata", &[0])]));
     a.ask("describe two partitions of the quorum", 0, describe(&[("__cluster_metadata", &[0, 0])]));
     a.ask("describe no quorum", 2, describe(&[]));
-    let add = |voter_id, directory: u128| AddRaftVoterRequest {
+    a.ask("add a voter", 0, add(2, Uuid::from_u128(77)));
+    a.ask("add a voter of another cluster", 1, AddRaftVoterRequest { cluster_id: Some("q".into()), ..add(2, Uuid::from_u128(77)) });
+    a.ask("add a voter of any cluster", 1, AddRaftVoterRequest { cluster_id: None, ..add(2, Uuid::from_u128(77)) });
+    a.ask("add a voter without a directory", 1, add(2, Uuid::from_u128(0)));
+    a.ask("add a negative voter", 1, add(-2, Uuid::from_u128(77)));
+    a.ask("add a voter without a listener", 1, AddRaftVoterRequest { listeners: vec![], ..add(2, Uuid::from_u128(77)) });
+    let mut elsewhere = add(2, Uuid::from_u128(77));
+    elsewhere.listeners[0].name = "q".into();
+    a.ask("add a voter elsewhere", 1, elsewhere);
+    a.ask("remove the voter", 0, remove(1, Uuid::from_u128(77)));
+    a.ask("remove an unknown voter", 0, remove(5, Uuid::from_u128(77)));
+    a.ask("remove a negative voter", 0, remove(-5, Uuid::from_u128(77)));
+    a.ask("remove a voter without a directory", 0, remove(1, Uuid::from_u128(0)));
+    a.ask(
+        "remove a voter of another cluster",
+        0,
+        RemoveRaftVoterRequest { cluster_id: Some(String::new()), ..remove(1, Uuid::from_u128(77)) },
+    );
+}
+
+fn add(voter_id: i32, directory: Uuid) -> AddRaftVoterRequest {
+    AddRaftVoterRequest {
         cluster_id: Some(e2e::node::CLUSTER_ID.into()),
         timeout_ms: 5000,
         voter_id,
-        voter_directory_id: Uuid::from_u128(directory),
+        voter_directory_id: directory,
         listeners: vec![add_raft_voter_request::Listener {
             name: "CONTROLLER".into(),
             host: "127.0.0.1".into(),
@@ -635,27 +657,57 @@ fn quorum(a: &mut Asker) {
             ..Default::default()
         }],
         ..Default::default()
-    };
-    a.ask("add a voter", 0, add(2, 77));
-    a.ask("add a voter of another cluster", 1, AddRaftVoterRequest { cluster_id: Some("q".into()), ..add(2, 77) });
-    a.ask("add a voter of any cluster", 1, AddRaftVoterRequest { cluster_id: None, ..add(2, 77) });
-    a.ask("add a voter without a directory", 1, add(2, 0));
-    a.ask("add a negative voter", 1, add(-2, 77));
-    a.ask("add a voter without a listener", 1, AddRaftVoterRequest { listeners: vec![], ..add(2, 77) });
-    let mut elsewhere = add(2, 77);
-    elsewhere.listeners[0].name = "q".into();
-    a.ask("add a voter elsewhere", 1, elsewhere);
-    let remove = |voter_id, directory: u128| RemoveRaftVoterRequest {
-        cluster_id: Some(e2e::node::CLUSTER_ID.into()),
-        voter_id,
-        voter_directory_id: Uuid::from_u128(directory),
+    }
+}
+
+fn remove(voter_id: i32, directory: Uuid) -> RemoveRaftVoterRequest {
+    RemoveRaftVoterRequest { cluster_id: Some(e2e::node::CLUSTER_ID.into()), voter_id, voter_directory_id: directory, ..Default::default() }
+}
+
+/// kraft.version goes up, and with it the voters go into the log, each with its directory.
+fn voters_in_the_log(a: &mut Asker) {
+    let raise = |validate_only| UpdateFeaturesRequest {
+        feature_updates: vec![FeatureUpdateKey {
+            feature: "kraft.version".into(),
+            max_version_level: 1,
+            upgrade_type: 1,
+            ..Default::default()
+        }],
+        timeout_ms: 10_000,
+        validate_only,
         ..Default::default()
     };
-    a.ask("remove the voter", 0, remove(1, 77));
-    a.ask("remove an unknown voter", 0, remove(5, 77));
-    a.ask("remove a negative voter", 0, remove(-5, 77));
-    a.ask("remove a voter without a directory", 0, remove(1, 0));
-    a.ask("remove a voter of another cluster", 0, RemoveRaftVoterRequest { cluster_id: Some(String::new()), ..remove(1, 77) });
+    let features = |a: &mut Asker, name: &str| {
+        let request = ApiVersionsRequest { client_software_name: "e2e".into(), client_software_version: "1".into(), ..Default::default() };
+        let answer = a.send(&request, 4).expect("versions");
+        let mut finalized: Vec<_> = answer.finalized_features.into_iter().map(|f| (f.name, f.max_version_level)).collect();
+        finalized.sort();
+        a.line(name, &format!("{finalized:?}"));
+    };
+    a.ask("try to raise kraft.version", 2, raise(true));
+    features(a, "features after the try");
+    a.ask("raise kraft.version", 2, raise(false));
+    a.ask("raise kraft.version again", 2, raise(false));
+    let topics = vec![describe_quorum_request::TopicData {
+        topic_name: "__cluster_metadata".into(),
+        partitions: vec![describe_quorum_request::PartitionData::default()],
+        ..Default::default()
+    }];
+    let describe = DescribeQuorumRequest { topics, ..Default::default() };
+    let (directory, nodes) = e2e::wait::until("the voter has a directory", || {
+        let answer = a.send(&describe, 2).ok()?;
+        let directory = answer.topics[0].partitions[0].current_voters[0].replica_directory_id;
+        (directory != Uuid::ZERO).then_some((directory, answer.nodes))
+    });
+    features(a, "features with kraft.version 1");
+    a.line("voters with kraft.version 1", &format!("{nodes:?}"));
+    let other = Uuid::from_u128(77);
+    let added = a.send(&add(1, other), 1);
+    a.line("add a voter again", &format!("{added:?}").replace(&directory.to_string(), "OWN"));
+    for (id, directory_id) in [(1, directory), (1, other), (5, other)] {
+        let removed = a.send(&remove(id, directory_id), 0);
+        a.line(&format!("remove voter {id}"), &format!("{removed:?}").replace(&directory.to_string(), "OWN"));
+    }
 }
 
 fn brokers(a: &mut Asker) {
