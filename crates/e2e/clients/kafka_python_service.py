@@ -11,6 +11,12 @@ class ExternalService:
     def close(self):
         pass
 
+    def dump_logs(self):
+        pass
+
+    def wait_for(self, pattern, timeout=30):
+        pass
+
 
 class SpawnedService:
     """Brokers that the tests start themselves; the tests that do are left out."""
