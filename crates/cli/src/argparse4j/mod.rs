@@ -374,7 +374,7 @@ impl Words {
         let Some(word) = self.words.get(self.next).filter(|_| !self.separated) else { return false };
         let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         match word.strip_prefix('-') {
-            Some(rest) => word == "--" || (!rest.is_empty() && word.trim_start_matches('-') != "" && !is_number(rest)),
+            Some(rest) => word == "--" || (!rest.is_empty() && !word.trim_start_matches('-').is_empty() && !is_number(rest)),
             None => false,
         }
     }

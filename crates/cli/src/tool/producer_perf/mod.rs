@@ -59,7 +59,7 @@ fn number<T: std::str::FromStr>(parsed: &Parsed, name: &str, java: &str) -> Resu
         Some(text) => match text.parse() {
             Ok(number) => Ok(Some(number)),
             Err(_) => {
-                Err(PROGRAM.refuse(&format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")")))
+                Err(PROGRAM.refuse(format!("argument --{name}: could not convert '{text}' to {java} (For input string: \"{text}\")")))
             }
         },
     }
