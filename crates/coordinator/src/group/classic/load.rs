@@ -41,9 +41,12 @@ impl ClassicGroup {
         group
     }
 
-    /// A stable group of these consumers, which were a group of another protocol before.
-    pub(crate) fn of_consumers(id: &str, generation_id: i32, members: Vec<Member>, now: Now) -> Self {
+    /// A group of these consumers, which were a group of another protocol before. One that goes on to a rebalance has no time of its state: its
+    /// record tells by that, should the coordinator move before the rebalance is over, that there must be one. Kafka forgets it then, and what
+    /// the members that left have held stays with nobody.
+    pub(crate) fn of_consumers(id: &str, generation_id: i32, members: Vec<Member>, rebalances: bool, now: Now) -> Self {
         let mut group = ClassicGroup::new(id, now);
+        group.state_timestamp_ms = (!rebalances).then_some(now.wall_ms);
         group.state = State::Stable;
         group.generation_id = generation_id;
         group.protocol_type = Some(CONSUMER_PROTOCOL_TYPE.to_owned());
@@ -66,6 +69,8 @@ impl ClassicGroup {
         self.start_sessions(step);
         if self.members.len() > usize::try_from(step.config.group_max_size).unwrap_or(0) {
             self.prepare_rebalance("the group is larger than group.max.size", step);
+        } else if self.state == State::Stable && self.state_timestamp_ms.is_none() && self.uses_consumer_protocol() {
+            self.prepare_rebalance("the group was about to rebalance when it was stored", step);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A classic group of consumers becomes one of this protocol when the first member of it joins, and goes back when the last of them leaves;
 //! nobody has to stop. Kafka: ConsumerGroup.fromClassicGroup, ClassicGroup.fromConsumerGroup and the validateOnline… checks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use base::Uuid;
 use wire::ErrorCode;
 
 use super::member::{ClassicMember, Member, with_epoch};
@@ -41,8 +43,12 @@ impl ConsumerGroup {
         group.epoch = classic.generation_id().max(FIRST_EPOCH);
         group.target = Target { epoch: group.epoch, timestamp_ms: 0, members: Default::default() };
         let protocol = classic.chosen_protocol().unwrap_or_default();
+        let mut members = Vec::new();
         for member in classic.members() {
-            let (member, target) = upgraded_member(c, member, &protocol, group.epoch).map_err(&refuse)?;
+            members.push(upgraded_member(c, member, &protocol, group.epoch).map_err(&refuse)?);
+        }
+        add_claims(&mut members, group.epoch);
+        for Upgraded { member, target, .. } in members {
             group.target.members.insert(member.id.clone(), target);
             group.put_member(member);
         }
@@ -88,7 +94,7 @@ impl ConsumerGroup {
     pub(crate) fn downgrade_without(&self, c: &Context, leaving: &[Arc<Member>], step: &mut Step) -> Result<Downgrade, Refusal> {
         step.records.extend(self.tombstones()?);
         let staying = self.members.values().filter(|m| !leaving.iter().any(|l| l.id == m.id));
-        let members = staying.map(|m| self.downgraded_member(m, &m.id));
+        let members = staying.map(|m| self.downgraded_member(m, &m.id, true));
         let reason = format!("Downgrade group {} from consumer to classic for member leaving.", self.id);
         self.downgrade(c, members.collect(), Some(reason), step)
     }
@@ -104,8 +110,8 @@ impl ConsumerGroup {
     ) -> Result<Downgrade, Refusal> {
         let tombstones = self.tombstones_with(|id| if id == replaced { &*joining.id } else { id })?;
         step.records.extend(tombstones);
-        let others = self.members.values().filter(|m| *m.id != *replaced).map(|m| self.downgraded_member(m, &m.id));
-        let members = others.chain([self.downgraded_member(joining, replaced)]).collect();
+        let others = self.members.values().filter(|m| *m.id != *replaced).map(|m| self.downgraded_member(m, &m.id, rebalance));
+        let members = others.chain([self.downgraded_member(joining, replaced, rebalance)]).collect();
         let reason = rebalance.then(|| format!("Downgrade group {} from consumer to classic with stale assignment.", self.id));
         self.downgrade(c, members, reason, step)
     }
@@ -119,7 +125,7 @@ impl ConsumerGroup {
     ) -> Result<Downgrade, Refusal> {
         let (members, targets): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         let ids: Vec<Arc<str>> = members.iter().map(|m| m.id.clone()).collect();
-        let mut group = ClassicGroup::of_consumers(&self.id, self.epoch, members, c.now);
+        let mut group = ClassicGroup::of_consumers(&self.id, self.epoch, members, rebalance.is_some(), c.now);
         for (id, target) in ids.iter().zip(&targets) {
             let version = group.metadata_of(id).and_then(|metadata| embedded::version(metadata).ok());
             let Some(version) = version else {
@@ -136,8 +142,10 @@ impl ConsumerGroup {
         Ok(Downgrade { group: Box::new(group), rebalance })
     }
 
-    /// A member as the classic group has it, and the target that is stored under `assigned_as`.
-    fn downgraded_member(&self, member: &Member, assigned_as: &str) -> (ClassicGroupMember, Partitions) {
+    /// A member as the classic group has it, with its assignment: the target that is stored under `assigned_as`. Before a rebalance it is what
+    /// the member may still hold: the target is void then, but if the group comes back to this protocol before the rebalance is over, nobody
+    /// else may be given that. Kafka stores the target there too, and does give it to others.
+    fn downgraded_member(&self, member: &Member, assigned_as: &str, rebalance: bool) -> (ClassicGroupMember, Partitions) {
         let nothing = || Arc::new(ClassicMember { session_timeout_ms: 0, protocols: Vec::new() });
         let classic = member.classic.clone().unwrap_or_else(nothing);
         let protocols = classic.protocols.iter().map(|(name, metadata)| Protocol { name: name.clone(), metadata: metadata.clone() });
@@ -146,7 +154,7 @@ impl ConsumerGroup {
             rebalance_timeout_ms: member.rebalance_timeout_ms,
             protocols: protocols.collect(),
         };
-        let target = self.target_of(assigned_as).cloned().unwrap_or_default();
+        let target = if rebalance { held(member) } else { self.target_of(assigned_as).cloned().unwrap_or_default() };
         (
             ClassicGroupMember {
                 id: member.id.clone(),
@@ -164,8 +172,61 @@ impl ConsumerGroup {
     }
 }
 
+/// Everything that a member has not given up yet.
+fn held(member: &Member) -> Partitions {
+    let mut held = Partitions::new();
+    for (topic, partitions) in member.assigned.iter().chain(member.pending_revocation.iter()) {
+        held.entry(*topic).or_default().extend(partitions.keys());
+    }
+    held
+}
+
+struct Upgraded {
+    member: Member,
+    target: Partitions,
+    /// What it said it owned when it last joined: of a cooperative member, which keeps that through a rebalance.
+    claims: Partitions,
+    /// The generation of its claims.
+    generation_id: i32,
+}
+
+/// A rebalance that fails or has not ended leaves members without an assignment in the group, though cooperative ones go on with what they own.
+/// That is theirs still, unless it is assigned to another member or another has claimed it in a later generation. Kafka forgets it, and
+/// gives it to others before its owner has let go of it.
+fn add_claims(members: &mut [Upgraded], epoch: i32) {
+    let mut owners: HashMap<(Uuid, i32), (i32, usize)> = HashMap::new();
+    for (at, upgraded) in members.iter().enumerate() {
+        for (topic, partition) in upgraded.target.iter().flat_map(|(topic, set)| set.iter().map(|p| (*topic, *p))) {
+            owners.insert((topic, partition), (i32::MAX, at));
+        }
+    }
+    for (at, upgraded) in members.iter().enumerate() {
+        for (topic, partition) in upgraded.claims.iter().flat_map(|(topic, set)| set.iter().map(|p| (*topic, *p))) {
+            let owner = owners.entry((topic, partition)).or_insert((upgraded.generation_id, at));
+            if owner.0 < upgraded.generation_id {
+                *owner = (upgraded.generation_id, at);
+            }
+        }
+    }
+    for ((topic, partition), (_, at)) in owners {
+        let assigned = Arc::make_mut(&mut members[at].member.assigned);
+        assigned.entry(topic).or_default().entry(partition).or_insert(epoch);
+    }
+}
+
+/// Partitions by the ids of their topics; topics that are gone are left out.
+fn by_id(c: &Context, topics: impl IntoIterator<Item = (String, Vec<i32>)>) -> Partitions {
+    let mut partitions = Partitions::new();
+    for (topic, of_topic) in topics.into_iter().filter(|(_, of_topic)| !of_topic.is_empty()) {
+        if let Some(id) = c.cluster.topic_id(&topic) {
+            partitions.entry(id).or_default().extend(of_topic);
+        }
+    }
+    partitions
+}
+
 /// The member at rest with what the leader assigned to it last.
-fn upgraded_member(c: &Context, classic: &ClassicGroupMember, protocol: &str, epoch: i32) -> Result<(Member, Partitions), &'static str> {
+fn upgraded_member(c: &Context, classic: &ClassicGroupMember, protocol: &str, epoch: i32) -> Result<Upgraded, &'static str> {
     const MALFORMED: &str = "the embedded consumer protocol is malformed";
     let mut target = Partitions::new();
     // It is empty where a member joined and has never synced.
@@ -174,14 +235,14 @@ fn upgraded_member(c: &Context, classic: &ClassicGroupMember, protocol: &str, ep
         if assignment.user_data.is_some_and(|data| !data.is_empty()) {
             return Err(CUSTOM_ASSIGNOR);
         }
-        for topic in assignment.assigned_partitions.into_iter().filter(|t| !t.partitions.is_empty()) {
-            if let Some(id) = c.cluster.topic_id(&topic.topic) {
-                target.entry(id).or_default().extend(topic.partitions);
-            }
-        }
+        target = by_id(c, assignment.assigned_partitions.into_iter().map(|topic| (topic.topic, topic.partitions)));
     }
     let metadata = classic.metadata(protocol).ok_or(MALFORMED)?;
     let subscription = embedded::subscription(metadata).map_err(|_| MALFORMED)?;
+    let mut claims = by_id(c, subscription.owned_partitions.into_iter().map(|topic| (topic.topic, topic.partitions)));
+    for (topic, partitions) in &mut claims {
+        partitions.retain(|partition| c.cluster.topic_by_id(*topic).is_some_and(|topic| topic.partitions.contains_key(partition)));
+    }
     let mut member = Member::new(&classic.id);
     member.epoch = epoch;
     member.previous_epoch = epoch;
@@ -196,5 +257,5 @@ fn upgraded_member(c: &Context, classic: &ClassicGroupMember, protocol: &str, ep
         session_timeout_ms: classic.joined.session_timeout_ms,
         protocols: classic.joined.protocols.iter().map(|p| (p.name.clone(), p.metadata.clone())).collect(),
     }));
-    Ok((member, target))
+    Ok(Upgraded { member, target, claims, generation_id: subscription.generation_id })
 }
