@@ -54,13 +54,6 @@ fn plan(options: &Options) -> Result<Plan, Failure> {
         }
     }
     let interval: i64 = options.number("reporting-interval")?.unwrap_or(5000);
-    if interval <= 0 {
-        return Err(Failure::new("Reporting interval must be greater than 0."));
-    }
-    let date_format = options.value("date-format")?.unwrap_or_default();
-    if let Some(letter) = time::unknown_letter(date_format) {
-        return Err(Failure::new(format!("Illegal pattern character '{letter}'")));
-    }
     let mut config = Config::new();
     let file = if options.has("consumer.config") { "consumer.config" } else { "command-config" };
     if let Some(file) = options.value(file)? {
@@ -82,7 +75,7 @@ fn plan(options: &Options) -> Result<Plan, Failure> {
         include: options.has("include").then(|| text("include")).transpose()?,
         records: options.number::<i64>(count)?.unwrap_or(0).max(0) as u64,
         timeout: Duration::from_millis(options.number::<i64>("timeout")?.unwrap_or(10_000).max(0) as u64),
-        interval: Duration::from_millis(interval as u64),
+        interval: Duration::from_millis(u64::try_from(interval).unwrap_or(0)),
         detailed: options.has("show-detailed-stats"),
         header: !options.has("hide-header"),
         date_format: text("date-format")?,
@@ -123,6 +116,13 @@ async fn measure(plan: Plan) -> Result<(), Failure> {
         say!(
             "{first}, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec"
         );
+    }
+    // Kafka comes to these behind the header.
+    if plan.interval.is_zero() {
+        return Err(Failure::new("Reporting interval must be greater than 0."));
+    }
+    if let Some(letter) = time::unknown_letter(&plan.date_format) {
+        return Err(Failure::new(format!("Illegal pattern character '{letter}'")));
     }
     let mut consumer = Consumer::new(plan.config.clone())?;
     let (start_ms, start) = (time::wall_ms(), Instant::now());

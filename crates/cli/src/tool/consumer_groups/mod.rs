@@ -24,6 +24,8 @@ use crate::session;
 const ACTIONS: [&str; 6] = ["list", "describe", "delete", "reset-offsets", "delete-offsets", "validate-regex"];
 pub const SCENARIOS: [&str; 8] =
     ["to-offset", "shift-by", "to-datetime", "by-duration", "to-earliest", "to-latest", "to-current", "from-file"];
+const NO_BROKERS: &str =
+    "java.util.concurrent.ExecutionException: org.apache.kafka.common.KafkaException: Failed to find brokers to send ListGroups";
 /// What stands in a column that has no value.
 const MISSING: &str = "-";
 
@@ -55,9 +57,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     let config = session::config(&options)?;
-    let timeout = Duration::from_millis(options.number::<i64>("timeout")?.unwrap_or(30_000).max(0) as u64);
     session::block_on(async {
         let done = async {
+            let timeout = Duration::from_millis(options.number::<i64>("timeout")?.unwrap_or(30_000).max(0) as u64);
             let admin = Admin::new(config)?.with_timeout(timeout);
             act(&admin, &options).await
         };
@@ -157,7 +159,7 @@ pub fn capitalized(word: &str) -> String {
 /// Groups of consumers, classic and new, in the order in which Java's map has them.
 async fn groups(admin: &Admin, types: Vec<String>, states: Vec<String>) -> Result<Vec<GroupListing>, Failure> {
     let filter = ListGroupsOptions { states, types, protocol_types: vec![String::new(), "consumer".into()] };
-    let (found, mut errors) = admin.list_groups(filter).await.map_err(wrapped)?;
+    let (found, mut errors) = admin.list_groups(filter).await.map_err(|_| Failure::new(NO_BROKERS))?;
     match errors.pop() {
         Some(error) => Err(wrapped(error)),
         None => Ok(hash_map_order(found, 16, |group| string_hash(&group.group_id))),

@@ -115,6 +115,11 @@ fn plan(parsed: &Parsed) -> Result<Plan, Failure> {
     })
 }
 
+/// An argument that Java refuses with an exception.
+fn illegal(text: &str) -> Failure {
+    Failure::new(format!("Exception in thread \"main\" java.lang.IllegalArgumentException: {text}"))
+}
+
 fn producer_config(parsed: &Parsed) -> Result<Config, Failure> {
     for (old, new) in [("producer-props", "command-property"), ("producer.config", "command-config")] {
         if parsed.has(old) {
@@ -128,7 +133,7 @@ fn producer_config(parsed: &Parsed) -> Result<Config, Failure> {
     for word in parsed.values("command-property").iter().chain(parsed.values("producer-props")) {
         match crate::args::java_split(word, '=')[..] {
             [key, value] => config.set(key, value),
-            _ => return Err(Failure::new(format!("Invalid property: {word}"))),
+            _ => return Err(illegal(&format!("Invalid property: {word}"))),
         }
     }
     config.set_default("client.id", "perf-producer-client");
@@ -143,7 +148,7 @@ fn read_payloads(file: &str, delimiter: &str) -> Result<Vec<Vec<u8>>, Failure> {
     say!("Reading payloads from: {}", path.display());
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     if text.is_empty() {
-        return Err(Failure::new("File does not exist or empty file provided."));
+        return Err(illegal("File does not exist or empty file provided."));
     }
     let delimiter = if delimiter == "\\n" { "\n" } else { delimiter };
     let pattern = regex::Regex::new(delimiter).map_err(|error| Failure::new(format!("--payload-delimiter: {error}")))?;
