@@ -89,7 +89,7 @@ fn partitions(options: &Options) -> Result<Option<Vec<TopicPartition>>, Failure>
 
 fn read_file(path: &str) -> Result<Vec<TopicPartition>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(format!("java.nio.file.NoSuchFileException: {path}")),
+        std::io::ErrorKind::NotFound => Failure::new(format!("java.io.IOException: Unable to read file {path}")),
         _ => Failure::new(format!("{path}: {error}")),
     })?;
     let value = json::parse(&text).ok_or_else(|| Failure::new("Replica election data is empty"))?;

@@ -57,7 +57,7 @@ async fn act(admin: &Admin, options: &Options, action: &str) -> Result<(), Failu
     let text = |option: &str| -> Result<String, Failure> {
         let file = options.value(option)?.unwrap_or_default();
         std::fs::read_to_string(file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(file),
+            std::io::ErrorKind::NotFound => Failure::new(format!("Unable to read file {file}")),
             _ => Failure::new(format!("{file}: {error}")),
         })
     };

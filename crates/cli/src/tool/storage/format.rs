@@ -9,7 +9,7 @@ use config::BrokerConfig;
 use raft::{Endpoint, ReplicaKey, Voter, VoterSet};
 use server::format::{FormatOptions, Quorum};
 
-use super::production_version;
+use super::{released_version, uncaught};
 use crate::argparse4j::Parsed;
 use crate::failure::Failure;
 use crate::out::say;
@@ -23,8 +23,14 @@ pub fn run(parsed: &Parsed) -> Result<(), Failure> {
         ));
     }
     let config = BrokerConfig::from_props(&properties).map_err(|error| Failure::new(error.to_string()))?;
-    let release_version = parsed.value("release-version").map(production_version).transpose()?;
-    let features: BTreeMap<String, i16> = parsed.values("feature").iter().map(|word| name_and_level(word)).collect::<Result<_, _>>()?;
+    let release_version = parsed.value("release-version").map(released_version).transpose()?;
+    let named = |word: &String| {
+        name_and_level(word).map_err(|failure| match failure {
+            Failure::Message(text) => uncaught("java.lang.RuntimeException", &text),
+            other => other,
+        })
+    };
+    let features: BTreeMap<String, i16> = parsed.values("feature").iter().map(named).collect::<Result<_, _>>()?;
     if parsed.has("add-scram") {
         return Err(Failure::new("--add-scram: credentials cannot be stored yet; format without it"));
     }

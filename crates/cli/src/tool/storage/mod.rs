@@ -48,6 +48,9 @@ pub(super) const LISTED: [&str; 6] = [
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let parsed = PROGRAM.parse(args)?;
+    if let Some(file) = parsed.value("config").filter(|file| !Path::new(file).exists()) {
+        return Err(uncaught("java.nio.file.NoSuchFileException", file));
+    }
     match parsed.command {
         "info" => info(&Node::read(parsed.value("config").unwrap_or_default())?),
         "format" => format::run(&parsed),
@@ -159,12 +162,27 @@ fn read_meta(path: &Path) -> Result<BTreeMap<String, String>, String> {
     Ok(meta)
 }
 
+/// A version for a node that may run released ones only.
+fn released_version(text: &str) -> Result<MetadataVersion, Failure> {
+    production_version(text).map_err(|failure| match failure {
+        Failure::Message(text) => Failure::new(text.trim_end_matches(UNRELEASED)),
+        other => other,
+    })
+}
+
+/// What Apache's list of versions ends with where versions in development are allowed.
+const UNRELEASED: &str = ", 4.4-IV0";
+
+/// An exception that nobody catches.
+fn uncaught(class: &str, text: &str) -> Failure {
+    Failure::new(format!("Exception in thread \"main\" {class}: {text}"))
+}
+
 pub(super) fn production_version(text: &str) -> Result<MetadataVersion, Failure> {
     MetadataVersion::from_version_string(text).ok_or_else(|| {
         let range = MetadataVersion::MINIMUM.level()..=MetadataVersion::LATEST_PRODUCTION.level();
         let known: Vec<&str> = range.filter_map(MetadataVersion::from_level).map(MetadataVersion::name).collect();
-        // Apache's list ends with the version in development.
-        Failure::new(format!("Unknown metadata.version '{text}'. Supported metadata.version are: {}, 4.4-IV0", known.join(", ")))
+        Failure::new(format!("Unknown metadata.version '{text}'. Supported metadata.version are: {}{UNRELEASED}", known.join(", ")))
     })
 }
 
