@@ -32,6 +32,8 @@ pub(crate) enum Entry {
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLog {
     pub(crate) entries: Vec<Entry>,
+    /// Where each batch begins.
+    pub(crate) batches: Vec<usize>,
     pub(crate) high_watermark: i64,
     /// The high watermark only moves when a test moves it.
     pub(crate) held: bool,
@@ -45,6 +47,7 @@ impl ShardLog for MemoryLog {
             return Err(error);
         }
         let first = self.entries.len() as i64;
+        self.batches.push(self.entries.len());
         self.entries.extend(records.iter().map(|record| Entry::Record { record: record.clone(), producer }));
         if !self.held {
             self.high_watermark = self.entries.len() as i64;

@@ -189,6 +189,7 @@ impl Coordinator {
         self.term += 1;
         self.up = false;
         self.log.entries.truncate(keep);
+        self.log.batches.retain(|start| *start < keep);
         self.log.high_watermark = keep as i64;
         self.log.held = false;
         self.log.fail = None;

@@ -272,7 +272,10 @@ impl World {
             return Ok(());
         }
         let (kept, end) = (self.coordinator.log.high_watermark as usize, self.coordinator.log.entries.len());
-        let keep = self.rng.usize(kept..end + 1);
+        // What is lost are whole batches.
+        let mut ends: Vec<usize> = self.coordinator.log.batches.iter().copied().filter(|start| *start >= kept).collect();
+        ends.push(end);
+        let keep = ends[self.rng.usize(0..ends.len())];
         let crash = self.rng.bool();
         let loses = end - keep;
         self.log(|| format!("coordinator: {}, {loses} records are lost", if crash { "crashes" } else { "moves" }));
