@@ -58,6 +58,7 @@ impl ProducerConfig {
                 partitioner,
                 ignore_keys,
                 adaptive: config.boolean("partitioner.adaptive.partitioning.enable", true)?,
+                availability_timeout: Some(config.millis("partitioner.availability.timeout.ms", 0)?).filter(|timeout| !timeout.is_zero()),
                 idempotent,
                 guarantee_order: max_in_flight == 1,
                 compressed: compression != Compression::None,

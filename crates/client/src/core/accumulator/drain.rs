@@ -47,6 +47,7 @@ impl Accumulator {
                 continue;
             }
             if refused.contains(&leader) || !can_send(leader) {
+                self.refusing.entry(leader).or_insert(now);
                 refused.push(leader);
                 drained.wait_until(deadline);
                 if !drained.waiting_nodes.contains(&leader) {
@@ -54,6 +55,7 @@ impl Accumulator {
                 }
                 continue;
             }
+            self.refusing.remove(&leader);
             let size = front.estimated_size(topic.ratio);
             let request = requests.iter_mut().find(|(request, _)| request.node == leader);
             if request.as_ref().is_some_and(|(_, total)| total + size > self.config.max_request_size) {
@@ -100,7 +102,7 @@ impl Accumulator {
             }
         }
         if self.config.adaptive {
-            self.update_load();
+            self.update_load(now);
         }
         drained.requests = requests.into_iter().map(|(request, _)| request).collect();
         drained
@@ -135,11 +137,21 @@ impl Accumulator {
         }
     }
 
-    fn update_load(&mut self) {
+    fn update_load(&mut self, now: Instant) {
         let mut queues = Vec::new();
+        let (refusing, timeout) = (&self.refusing, self.config.availability_timeout);
+        let stuck = |leader: Option<i32>| {
+            let since = leader.and_then(|leader| refusing.get(&leader));
+            since.zip(timeout).is_some_and(|(since, timeout)| now.saturating_since(*since) > timeout)
+        };
         for topic in self.topics.iter_mut().filter(|topic| topic.partitions.len() > 1) {
             queues.clear();
-            queues.extend(topic.available.iter().map(|number| (*number, topic.partitions[*number as usize].queue.len() as u32)));
+            for number in &topic.available {
+                let partition = &topic.partitions[*number as usize];
+                if !stuck(partition.leader) {
+                    queues.push((*number, partition.queue.len() as u32));
+                }
+            }
             topic.sticky.update_load(&queues, topic.partitions.len());
         }
     }

@@ -32,6 +32,8 @@ pub struct AccumulatorConfig {
     pub partitioner: PartitionerKind,
     pub ignore_keys: bool,
     pub adaptive: bool,
+    /// A broker that has not taken anything for so long gets no keyless records; None never gives up on one.
+    pub availability_timeout: Option<Duration>,
     pub idempotent: bool,
     /// With one request in flight per connection, a partition waits for its batch even across a leader change.
     pub guarantee_order: bool,
@@ -58,6 +60,8 @@ pub struct Accumulator {
     /// Partitions with a queue, in drain order.
     active: VecDeque<(usize, i32)>,
     in_flight: HashMap<u64, Vec<Sent>>,
+    /// Since when brokers with work for them cannot be sent any.
+    refusing: HashMap<i32, Instant>,
     producer: Option<ProducerId>,
     pub(super) fatal: Option<Error>,
     bump: Vec<(usize, i32)>,
@@ -190,6 +194,7 @@ impl Accumulator {
             incomplete: BTreeMap::new(),
             active: VecDeque::new(),
             in_flight: HashMap::new(),
+            refusing: HashMap::new(),
             producer: None,
             fatal: None,
             bump: Vec::new(),

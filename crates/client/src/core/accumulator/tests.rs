@@ -18,6 +18,7 @@ fn config() -> AccumulatorConfig {
         partitioner: PartitionerKind::BuiltIn,
         ignore_keys: false,
         adaptive: true,
+        availability_timeout: None,
         idempotent: true,
         guarantee_order: false,
         compressed: false,
@@ -233,6 +234,42 @@ fn batches_that_the_broker_never_got_are_renumbered_in_order() {
     }
     assert_eq!(again, [(0, 1), (2, 1), (4, 1)]);
     assert_eq!(bench.reported(), [(vec![0, 1], true), (vec![2, 3], true), (vec![4, 5], true)]);
+}
+
+#[test]
+fn a_broker_that_takes_nothing_gets_no_keyless_records() {
+    let mut bench = Bench::new(AccumulatorConfig { availability_timeout: Some(Duration::from_millis(50)), ..config() });
+    let response = MetadataResponse {
+        topics: vec![MetadataResponseTopic {
+            name: Some("t".into()),
+            partitions: (0..2)
+                .map(|index| MetadataResponsePartition {
+                    partition_index: index,
+                    leader_id: 1 + index,
+                    leader_epoch: 1,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let mut cache = metadata(2).updated(response, false);
+    cache.version += 1;
+    bench.accumulator.update_metadata(&cache, None);
+    bench.append(1, 10).unwrap();
+    bench.pass(5);
+    assert_eq!(bench.accumulator.drain(bench.now, |node| node == 2).waiting_nodes, [1]);
+    bench.pass(60);
+    bench.accumulator.drain(bench.now, |node| node == 2);
+    let now = bench.now;
+    for _ in 0..8 {
+        // Enough for the sticky partition to move on each time.
+        let appended = bench.accumulator.append(&ProducerRecord::new("t").value(&[0; 1_000]), 1, || now, None, false);
+        let partition = appended.map_or(1, |appended| appended.partition);
+        bench.accumulator.drain(bench.now, |node| node == 2);
+        assert_eq!(partition, 1);
+    }
 }
 
 #[test]
