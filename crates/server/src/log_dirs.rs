@@ -6,6 +6,7 @@ use crate::checkpoint::{self, Offsets};
 use crate::meta_properties::MetaProperties;
 use base::disk::Disk;
 use base::{TopicPartition, Uuid};
+use config::BrokerConfig;
 use metadata::Image;
 use replica::{LogDir, OpenTask};
 use rustix::fs::{FlockOperation, fcntl_lock};
@@ -89,8 +90,15 @@ impl LogDirs {
         Ok((LogDirs { disk, dirs }, cluster_id))
     }
 
-    pub fn for_replicas(&self) -> Vec<LogDir> {
-        self.dirs.iter().map(|dir| LogDir { path: dir.path.clone(), id: dir.id }).collect()
+    /// Those of `log.dirs`; a metadata.log.dir outside of them holds the metadata log only.
+    pub fn for_replicas(&self, config: &BrokerConfig) -> Vec<LogDir> {
+        let named: Vec<PathBuf> = config.log_directories().iter().map(|path| absolute(path)).collect();
+        let dirs = self.dirs.iter().filter(|dir| named.contains(&dir.path));
+        dirs.map(|dir| LogDir { path: dir.path.clone(), id: dir.id }).collect()
+    }
+
+    pub fn id_of(&self, path: &Path) -> Option<Uuid> {
+        self.dirs.iter().find(|dir| dir.path == path).map(|dir| dir.id)
     }
 
     /// Takes the clean-shutdown markers. From here on, only a clean stop brings them back.
@@ -194,6 +202,12 @@ impl LogDirs {
         let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         self.dirs.iter().try_for_each(|dir| self.disk.write_atomically(&dir.path.join(CLEAN_SHUTDOWN), text.as_bytes()))
     }
+}
+
+/// As Kafka names directories to its clients.
+pub fn absolute(path: &str) -> PathBuf {
+    let path = path.trim();
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
 /// A directory that no other process uses. Dropping it removes the lock file and lets go.

@@ -9,7 +9,7 @@ use crate::health::{Health, Phase};
 use crate::housekeeping::{Housekeeping, offsets};
 use crate::lifecycle::{Lifecycle, Registration};
 use crate::listeners::{self, ConnectionLimits, DynamicListeners, Listeners};
-use crate::log_dirs::{DirLock, LogDirs};
+use crate::log_dirs::{self, DirLock, LogDirs};
 use crate::loggers::LogLevels;
 use crate::metadata_thread::{self, MetadataOptions, MetadataThread, QuorumStats};
 use crate::metrics::Metrics;
@@ -76,7 +76,7 @@ impl Node {
 
         health.enter(Phase::Logs);
         let previous_broker_epoch = dirs.take_markers()?;
-        let replicas = Arc::new(PartitionSet::new(disk, config.node_id, dirs.for_replicas(), config.clone()));
+        let replicas = Arc::new(PartitionSet::new(disk, config.node_id, dirs.for_replicas(&config), config.clone()));
         load::logs(&mut dirs, &replicas, &image, &config, &health)?;
 
         let broker = Arc::new(Broker::new(BrokerParts {
@@ -110,7 +110,7 @@ impl Node {
             cluster_id,
             listeners: listeners.advertised_for_registration(&config)?,
             rack: config.broker_rack.clone(),
-            directories: dirs.for_replicas().iter().map(|dir| dir.id).collect(),
+            directories: dirs.for_replicas(&config).iter().map(|dir| dir.id).collect(),
             previous_broker_epoch,
         };
         let interval = Duration::from_millis(config.broker_heartbeat_interval_ms.max(1) as u64);
@@ -179,8 +179,8 @@ fn metadata_options(
     rng: &mut fastrand::Rng,
 ) -> Result<MetadataOptions, StartError> {
     let config = &settings.config;
-    let directory = PathBuf::from(config.metadata_directory().unwrap_or_default());
-    let directory_id = dirs.for_replicas().iter().find(|dir| dir.path == directory).map(|dir| dir.id).unwrap_or_default();
+    let directory = log_dirs::absolute(config.metadata_directory().unwrap_or_default());
+    let directory_id = dirs.id_of(&directory).unwrap_or_default();
     let endpoints = listeners.advertised_controllers(config)?;
     let raft_endpoint =
         |e: &config::Endpoint| raft::Endpoint { listener: e.listener.clone(), host: e.host.clone().unwrap_or_default(), port: e.port };

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::format::{FormatOptions, Quorum, format};
 use crate::health::Health;
 use crate::listeners::Listeners;
-use crate::log_dirs::LogDirs;
+use crate::log_dirs::{self, LogDirs};
 use crate::loggers::LogLevels;
 use crate::logging;
 use crate::meta_properties;
@@ -40,7 +40,7 @@ pub fn run_properties(file: &Path, overrides: &[(String, String)]) -> Result<(),
 }
 
 fn run(settings: Settings, levels: Option<LogLevels>) -> Result<(), StartError> {
-    let paths: Vec<PathBuf> = settings.directories().iter().map(PathBuf::from).collect();
+    let paths: Vec<PathBuf> = settings.directories().iter().map(|path| log_dirs::absolute(path)).collect();
     let locks = LogDirs::lock(&paths)?;
     let listeners = Listeners::bind(&settings)?;
     let http = bind_http(&settings)?;
