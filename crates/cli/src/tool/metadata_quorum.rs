@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn replicas_as_json() {
         let replica = ReplicaState { replica_id: 1, ..Default::default() };
-        assert_eq!(replicas(&[replica.clone()], &[]), "[{\"id\": 1}]");
+        assert_eq!(replicas(std::slice::from_ref(&replica), &[]), "[{\"id\": 1}]");
         let listener = wire::messages::describe_quorum_response::Listener {
             name: "C".to_owned(),
             host: "::1".to_owned(),

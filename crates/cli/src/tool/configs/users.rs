@@ -85,7 +85,7 @@ pub async fn alter(admin: &Admin, entities: &Entities, changes: &Changes) -> Res
             )));
         }
     }
-    let any_scram = added.iter().chain(&deleted).any(|key| is_scram(key));
+    let any_scram = added.iter().chain(&deleted).any(is_scram);
     let any_quota = added.iter().chain(&deleted).any(|key| quotas::is_client_quota(key));
     if any_scram && entities.names.iter().any(String::is_empty) {
         let text = "The use of --entity-default or --user-defaults is not allowed with User SCRAM Credentials using --bootstrap-server.";

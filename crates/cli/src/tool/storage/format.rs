@@ -81,7 +81,11 @@ fn quorum(parsed: &Parsed, config: &BrokerConfig) -> Result<Quorum, Failure> {
     }
     if let Some(list) = parsed.value("initial-controllers") {
         let listener = config.controller_listener_names.first().cloned().unwrap_or_default();
-        return Ok(Quorum::Initial(initial_controllers(list, &listener)?));
+        let voters = initial_controllers(list, &listener).map_err(|failure| match failure {
+            Failure::Message(text) => uncaught("java.lang.IllegalArgumentException", &text),
+            other => other,
+        })?;
+        return Ok(Quorum::Initial(voters));
     }
     if parsed.has("standalone") {
         if !config.is_controller() {
@@ -116,9 +120,9 @@ fn quorum(parsed: &Parsed, config: &BrokerConfig) -> Result<Quorum, Failure> {
 fn initial_controllers(list: &str, listener: &str) -> Result<VoterSet, Failure> {
     let voters: Vec<Voter> =
         list.trim().split(',').filter(|entry| !entry.is_empty()).map(|entry| voter(entry.trim(), listener)).collect::<Result<_, _>>()?;
-    let ids: BTreeSet<i32> = voters.iter().map(|voter| voter.key.id).collect();
-    if ids.len() < voters.len() {
-        return Err(Failure::new("Two voters of --initial-controllers have the same node id."));
+    let mut ids = BTreeSet::new();
+    if let Some(voter) = voters.iter().find(|voter| !ids.insert(voter.key.id)) {
+        return Err(Failure::new(format!("Node id {} was specified more than once.", voter.key.id)));
     }
     if voters.is_empty() {
         return Err(Failure::new("No voters given."));
