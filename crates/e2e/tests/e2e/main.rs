@@ -17,5 +17,6 @@ mod requests_moves;
 mod suites;
 mod sweeps;
 mod tools;
+mod tools_admin;
 mod tools_clients;
 mod versions;

@@ -210,6 +210,12 @@ async fn describe(admin: &Admin, options: &Options, entities: &Entities) -> Resu
             quotas::describe_credentials(admin, entities).await
         }
         "ips" => quotas::describe(admin, entities).await,
+        // Controllers know nothing of what topics there are.
+        "topics" if options.has("bootstrap-controller") && !(options.has("all") && !entities.names.is_empty()) => {
+            let text = "This Admin API is not yet supported when communicating directly with the controller quorum.";
+            let class = "org.apache.kafka.common.errors.UnsupportedEndpointTypeException";
+            Err(Failure::Refused(format!("java.util.concurrent.ExecutionException: {class}: {text}")))
+        }
         kind => resources::describe(admin, kind, entities.names.first().map(String::as_str), options.has("all")).await,
     }
 }
