@@ -38,8 +38,16 @@ pub(crate) struct GroupSpec<'a> {
     pub(crate) partition_counts: &'a BTreeMap<Uuid, i32>,
     /// Whether all members subscribe to the same topics by name. As in Kafka one topic that only a regular expression brings in, or one member
     /// that names a topic more (even one that does not exist), makes it false; the answers differ, though both are balanced. False is
-    /// always correct, true asks for equal `topics`.
+    /// always correct.
     pub(crate) homogeneous: bool,
+}
+
+impl GroupSpec<'_> {
+    /// Whether all members really subscribe to the same topics. A member that has just come with an expression which matches nothing may not be
+    /// counted yet in what `homogeneous` was taken from; where Kafka believes that, it assigns nothing to anybody.
+    fn is_alike(&self) -> bool {
+        self.members.windows(2).all(|pair| std::ptr::eq(pair[0].topics, pair[1].topics) || pair[0].topics == pair[1].topics)
+    }
 }
 
 /// Why nothing could be assigned. The texts are Kafka's: members get to see them.
@@ -79,7 +87,7 @@ impl Assignor {
             return Ok(Vec::new());
         }
         match self {
-            Assignor::Uniform if spec.homogeneous => uniform::assign(spec),
+            Assignor::Uniform if spec.homogeneous && spec.is_alike() => uniform::assign(spec),
             Assignor::Uniform => uniform_mixed::assign(spec),
             Assignor::Range => range::assign(spec),
         }

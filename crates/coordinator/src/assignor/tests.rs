@@ -251,6 +251,15 @@ fn partitions_that_two_members_have_or_that_are_gone_go_to_one_or_nobody() {
 }
 
 #[test]
+fn a_group_that_is_said_to_be_alike_and_is_not_gets_its_partitions() {
+    let mut group = Group { counts: BTreeMap::from([(topic(0), 4)]), ..Group::default() };
+    group.add("a".into(), BTreeSet::new());
+    group.add("b".into(), BTreeSet::from([topic(0)]));
+    group.step(Assignor::Uniform, true);
+    assert_eq!(group.sizes(), [0, 4]);
+}
+
+#[test]
 fn a_topic_without_metadata_is_an_error() {
     let mut group = group(&mut fastrand::Rng::with_seed(1), 2, 2, true);
     group.counts.remove(&topic(1));

@@ -260,12 +260,16 @@ impl Coordinator {
     }
 
     /// Whether the coordinator would let this member go on: what such a member owns, nobody else may.
-    pub(super) fn counts_as_owner(&self, group: &str, member_id: &str, instance: Option<&str>, epoch: i32) -> bool {
+    /// `epochs` are that of what it owns, and that in which it has joined since.
+    pub(super) fn counts_as_owner(&self, group: &str, member_id: &str, instance: Option<&str>, epochs: [i32; 2]) -> bool {
         match self.shard.groups.get(group) {
             // A static member stays in the group through rebalances that it misses; its generation tells that it was passed over.
-            Some(Group::Classic(group)) if instance.is_some() => group.has_member(member_id, epoch),
+            Some(Group::Classic(group)) if instance.is_some() => group.has_member(member_id, epochs[0]),
             Some(Group::Classic(group)) => group.validate_member(member_id, None).is_ok(),
-            Some(Group::Consumer(group)) => group.member(member_id).is_some(),
+            // A classic member that was fenced may come back under its id before it has heard of it; its epoch tells.
+            Some(Group::Consumer(group)) => {
+                group.member(member_id).is_some_and(|member| !member.uses_classic_protocol() || epochs.contains(&member.epoch))
+            }
             _ => false,
         }
     }

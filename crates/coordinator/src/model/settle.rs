@@ -97,7 +97,8 @@ impl World {
                 return Some(format!("client {at} is not stable"));
             }
             let common = &client.common;
-            if !self.coordinator.counts_as_owner(name, client.member.member_id(), common.instance.as_deref(), client.member.epoch()) {
+            let epochs = [client.member.epoch(); 2];
+            if !self.coordinator.counts_as_owner(name, client.member.member_id(), common.instance.as_deref(), epochs) {
                 return Some(format!("client {at} is not a member"));
             }
             for tp in &common.owned {

@@ -336,7 +336,7 @@ impl World {
 
     fn counts_as_owner(&self, of: &Client) -> bool {
         let (member_id, epoch) = of.member.owns_as();
-        self.coordinator.counts_as_owner(&of.common.group, member_id, of.common.instance.as_deref(), epoch)
+        self.coordinator.counts_as_owner(&of.common.group, member_id, of.common.instance.as_deref(), [epoch, of.member.epoch()])
     }
 
     fn commit(&mut self, client: usize) {
