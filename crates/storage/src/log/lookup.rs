@@ -35,8 +35,8 @@ impl Log {
         Ok(None)
     }
 
-    /// The timestamp of the first record at or after `offset` that consumers may read already; None if there is none, or it has no
-    /// timestamp. Told from the header of its batch, with one or two small reads: exact for the first record of a batch and for batches
+    /// The timestamp of the first record at or after `offset` that consumers may read already, negative if it has none; None if there is
+    /// no record. Told from the header of its batch, with one or two small reads: exact for the first record of a batch and for batches
     /// stamped by the broker, else the time of the batch's first record, which is earlier by what the producer lingered.
     pub fn timestamp_at(&self, offset: i64) -> Result<Option<i64>, LogError> {
         let offset = offset.max(self.log_start_offset);
@@ -51,7 +51,7 @@ impl Log {
                 TimestampType::CreateTime => view.base_timestamp(),
                 TimestampType::LogAppendTime => view.max_timestamp(),
             };
-            return Ok((timestamp >= 0).then_some(timestamp));
+            return Ok(Some(timestamp));
         }
         Ok(None)
     }
