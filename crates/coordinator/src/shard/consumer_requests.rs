@@ -220,9 +220,7 @@ impl Shard {
         let mut out = Output::default();
         if let Some((group, mut step)) = classic_step(self, group_id, now, &mut out) {
             group.start_sessions(&mut step);
-            if let Some(reason) = downgrade.rebalance {
-                group.prepare_rebalance(&reason, &mut step);
-            }
+            group.prepare_rebalance(&downgrade.reason, &mut step);
         }
         // Its members have yet to join, so nobody can be answered and nothing is written.
         debug_assert!(out.replies.is_empty() && out.appends.is_empty());

@@ -41,12 +41,12 @@ impl ClassicGroup {
         group
     }
 
-    /// A group of these consumers, which were a group of another protocol before. One that goes on to a rebalance has no time of its state: its
+    /// A group of these consumers, which were a group of another protocol before and are about to join again. It has no time of its state: its
     /// record tells by that, should the coordinator move before the rebalance is over, that there must be one. Kafka forgets it then, and what
     /// the members that left have held stays with nobody.
-    pub(crate) fn of_consumers(id: &str, generation_id: i32, members: Vec<Member>, rebalances: bool, now: Now) -> Self {
-        let mut group = ClassicGroup::new(id, now);
-        group.state_timestamp_ms = (!rebalances).then_some(now.wall_ms);
+    pub(crate) fn of_consumers(id: &str, generation_id: i32, members: Vec<Member>) -> Self {
+        let mut group = ClassicGroup::new(id, Now::default());
+        group.state_timestamp_ms = None;
         group.state = State::Stable;
         group.generation_id = generation_id;
         group.protocol_type = Some(CONSUMER_PROTOCOL_TYPE.to_owned());

@@ -11,8 +11,8 @@ use super::member::{ClassicMember, Member, with_epoch};
 use super::step::TimerChange;
 use super::{ConsumerGroup, Context, Downgrade, FIRST_EPOCH, Refusal, Step, Target, embedded};
 use crate::assignor::Partitions;
-use crate::group::classic::ClassicGroup;
 use crate::group::classic::member::{Joined, Member as ClassicGroupMember, Protocol};
+use crate::group::classic::{ClassicGroup, State};
 use crate::records;
 use crate::timers::{Due, Timer};
 
@@ -40,14 +40,16 @@ impl ConsumerGroup {
         let mut group = ConsumerGroup::new(id);
         // A group whose first rebalance is not over has no generation, and epoch 0 is not one that a member can be in: Kafka gives it to a member
         // that subscribes by a regular expression, whose next heartbeat it then refuses.
-        group.epoch = classic.generation_id().max(FIRST_EPOCH);
-        group.target = Target { epoch: group.epoch, timestamp_ms: 0, members: Default::default() };
+        let generation = classic.generation_id().max(FIRST_EPOCH);
+        group.target = Target { epoch: generation, timestamp_ms: 0, members: Default::default() };
+        // What a rebalance was to bring is not in the last assignment, so there must be a new one, even if the member that comes changes nothing.
+        group.epoch = if classic.state() == State::Stable { generation } else { generation.saturating_add(1) };
         let protocol = classic.chosen_protocol().unwrap_or_default();
         let mut members = Vec::new();
         for member in classic.members() {
-            members.push(upgraded_member(c, member, &protocol, group.epoch).map_err(&refuse)?);
+            members.push(upgraded_member(c, member, &protocol, generation).map_err(&refuse)?);
         }
-        add_claims(&mut members, group.epoch);
+        add_claims(&mut members, generation);
         for Upgraded { member, target, .. } in members {
             group.target.members.insert(member.id.clone(), target);
             group.put_member(member);
@@ -94,25 +96,18 @@ impl ConsumerGroup {
     pub(crate) fn downgrade_without(&self, c: &Context, leaving: &[Arc<Member>], step: &mut Step) -> Result<Downgrade, Refusal> {
         step.records.extend(self.tombstones()?);
         let staying = self.members.values().filter(|m| !leaving.iter().any(|l| l.id == m.id));
-        let members = staying.map(|m| self.downgraded_member(m, &m.id, true));
+        let members = staying.map(|m| downgraded_member(m));
         let reason = format!("Downgrade group {} from consumer to classic for member leaving.", self.id);
-        self.downgrade(c, members.collect(), Some(reason), step)
+        self.downgrade(c, members.collect(), reason, step)
     }
 
     /// Goes back with `joining` in the place of the last member of this protocol, whose records it has taken over already.
-    pub(super) fn downgrade_with(
-        &self,
-        c: &Context,
-        joining: &Member,
-        replaced: &str,
-        rebalance: bool,
-        step: &mut Step,
-    ) -> Result<Downgrade, Refusal> {
+    pub(super) fn downgrade_with(&self, c: &Context, joining: &Member, replaced: &str, step: &mut Step) -> Result<Downgrade, Refusal> {
         let tombstones = self.tombstones_with(|id| if id == replaced { &*joining.id } else { id })?;
         step.records.extend(tombstones);
-        let others = self.members.values().filter(|m| *m.id != *replaced).map(|m| self.downgraded_member(m, &m.id, rebalance));
-        let members = others.chain([self.downgraded_member(joining, replaced, rebalance)]).collect();
-        let reason = rebalance.then(|| format!("Downgrade group {} from consumer to classic with stale assignment.", self.id));
+        let others = self.members.values().map(|m| &**m).filter(|m| *m.id != *replaced);
+        let members = others.chain([joining]).map(downgraded_member).collect();
+        let reason = format!("Downgrade group {} from consumer to classic with stale assignment.", self.id);
         self.downgrade(c, members, reason, step)
     }
 
@@ -120,12 +115,12 @@ impl ConsumerGroup {
         &self,
         c: &Context,
         members: Vec<(ClassicGroupMember, Partitions)>,
-        rebalance: Option<String>,
+        reason: String,
         step: &mut Step,
     ) -> Result<Downgrade, Refusal> {
         let (members, targets): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         let ids: Vec<Arc<str>> = members.iter().map(|m| m.id.clone()).collect();
-        let mut group = ClassicGroup::of_consumers(&self.id, self.epoch, members, rebalance.is_some(), c.now);
+        let mut group = ClassicGroup::of_consumers(&self.id, self.epoch, members);
         for (id, target) in ids.iter().zip(&targets) {
             let version = group.metadata_of(id).and_then(|metadata| embedded::version(metadata).ok());
             let Some(version) = version else {
@@ -139,37 +134,35 @@ impl ConsumerGroup {
             self.member_timers(member).into_iter().for_each(|timer| step.cancel(timer));
         }
         tracing::info!(group = %self.id, members = ids.len(), "a consumer group becomes a classic group");
-        Ok(Downgrade { group: Box::new(group), rebalance })
+        Ok(Downgrade { group: Box::new(group), reason })
     }
+}
 
-    /// A member as the classic group has it, with its assignment: the target that is stored under `assigned_as`. Before a rebalance it is what
-    /// the member may still hold: the target is void then, but if the group comes back to this protocol before the rebalance is over, nobody
-    /// else may be given that. Kafka stores the target there too, and does give it to others.
-    fn downgraded_member(&self, member: &Member, assigned_as: &str, rebalance: bool) -> (ClassicGroupMember, Partitions) {
-        let nothing = || Arc::new(ClassicMember { session_timeout_ms: 0, protocols: Vec::new() });
-        let classic = member.classic.clone().unwrap_or_else(nothing);
-        let protocols = classic.protocols.iter().map(|(name, metadata)| Protocol { name: name.clone(), metadata: metadata.clone() });
-        let joined = Joined {
-            session_timeout_ms: classic.session_timeout_ms,
-            rebalance_timeout_ms: member.rebalance_timeout_ms,
-            protocols: protocols.collect(),
-        };
-        let target = if rebalance { held(member) } else { self.target_of(assigned_as).cloned().unwrap_or_default() };
-        (
-            ClassicGroupMember {
-                id: member.id.clone(),
-                instance_id: member.instance_id.clone(),
-                client_id: member.client_id.clone(),
-                client_host: member.client_host.clone(),
-                joined,
-                assignment: bytes::Bytes::new(),
-                awaiting_join: None,
-                awaiting_sync: None,
-                is_new: false,
-            },
-            target,
-        )
-    }
+/// A member as the classic group has it, with what it may still hold as its assignment. The target is void before a rebalance; but if the group
+/// comes back to this protocol before the rebalance is over, nobody else may be given what is held. Kafka stores the target, and does give it.
+fn downgraded_member(member: &Member) -> (ClassicGroupMember, Partitions) {
+    let nothing = || Arc::new(ClassicMember { session_timeout_ms: 0, protocols: Vec::new() });
+    let classic = member.classic.clone().unwrap_or_else(nothing);
+    let protocols = classic.protocols.iter().map(|(name, metadata)| Protocol { name: name.clone(), metadata: metadata.clone() });
+    let joined = Joined {
+        session_timeout_ms: classic.session_timeout_ms,
+        rebalance_timeout_ms: member.rebalance_timeout_ms,
+        protocols: protocols.collect(),
+    };
+    (
+        ClassicGroupMember {
+            id: member.id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            joined,
+            assignment: bytes::Bytes::new(),
+            awaiting_join: None,
+            awaiting_sync: None,
+            is_new: false,
+        },
+        held(member),
+    )
 }
 
 /// Everything that a member has not given up yet.

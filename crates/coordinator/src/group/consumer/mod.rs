@@ -83,8 +83,8 @@ pub(crate) struct ConsumerGroup {
 #[derive(Debug)]
 pub(crate) struct Downgrade {
     pub(crate) group: Box<ClassicGroup>,
-    /// Why the members have to join again; `None` when they need not.
-    pub(crate) rebalance: Option<String>,
+    /// Why the members have to join again.
+    pub(crate) reason: String,
 }
 
 /// The topics were looked at: nothing has changed up to here.
