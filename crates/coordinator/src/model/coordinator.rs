@@ -229,9 +229,7 @@ impl Coordinator {
             return Err("a read answered somebody else".to_owned());
         }
         match own.into_iter().next() {
-            None => {
-                return Err("an OffsetFetch waits although the log is settled".to_owned());
-            }
+            None => Err("an OffsetFetch waits although the log is settled".to_owned()),
             Some((_, Reply::OffsetFetch(answer))) if answer.error_code == 0 => {
                 let mut offsets = BTreeMap::new();
                 for topic in answer.topics {

@@ -49,9 +49,8 @@ fn variable(name: &str, default: u64) -> u64 {
 /// Runs one schedule; on failure what went wrong, with the last lines of the trace.
 fn run(seed: u64) -> Result<world::Stats, String> {
     let caught = std::panic::catch_unwind(|| world::World::new(seed, false).run());
-    match caught {
-        Ok(Ok(stats)) => return Ok(stats),
-        Ok(Err(_)) | Err(_) => {}
+    if let Ok(Ok(stats)) = caught {
+        return Ok(stats);
     }
     let mut world = world::World::new(seed, true);
     let why = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run())) {

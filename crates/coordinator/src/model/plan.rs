@@ -192,11 +192,11 @@ impl World {
                 self.log(|| format!("client {client}: is cut off for {ms}"));
                 self.clients[client].cut_until = self.at + ms;
             }
-            (11, Some(client)) => {
-                if self.clients[client].common.instance.is_some() && living.len() < self.plan.groups[group].clients_max + 1 {
-                    self.log(|| format!("a second client with the instance id of client {client}"));
-                    self.start_client(group, Some(client));
-                }
+            (11, Some(client))
+                if self.clients[client].common.instance.is_some() && living.len() < self.plan.groups[group].clients_max + 1 =>
+            {
+                self.log(|| format!("a second client with the instance id of client {client}"));
+                self.start_client(group, Some(client));
             }
             (12, Some(client)) => {
                 let subscription = self.subscription();

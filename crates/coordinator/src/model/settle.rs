@@ -102,7 +102,7 @@ impl World {
                 return Some(format!("client {at} is not a member"));
             }
             for tp in &common.owned {
-                if !common.subscription.contains(tp.0) || !self.topics.get(&tp.0).is_some_and(|count| tp.1 < *count) {
+                if !common.subscription.contains(tp.0) || self.topics.get(&tp.0).is_none_or(|count| tp.1 >= *count) {
                     return Some(format!("client {at} owns {tp:?}, which it does not subscribe to, or which is not there"));
                 }
                 if let Some(other) = owners.insert(*tp, *at) {
