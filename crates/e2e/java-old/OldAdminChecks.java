@@ -116,18 +116,26 @@ final class OldAdminChecks {
         return show(admin.describeConfigs(List.of(TOPIC)).values().get(TOPIC).get(), false);
     }
 
+    /** The configs once they have changed: what the controller has accepted is seen at the broker a moment later. */
+    private static Object changed(Object before) {
+        Check.until("the change is seen", () -> !Check.outcome(OldAdminChecks::now).equals(before));
+        return Check.outcome(OldAdminChecks::now);
+    }
+
     private static void alter(String name, AlterConfigOp.OpType op, String key, String value) {
         Check.check("alter, " + name, () -> {
+            Object before = now();
             admin.incrementalAlterConfigs(Map.of(TOPIC, List.of(new AlterConfigOp(new ConfigEntry(key, value), op)))).all().get();
-            return now();
+            return changed(before);
         });
     }
 
     @SuppressWarnings("deprecation")
     private static void replace(String name, ConfigEntry... entries) {
         Check.check("replace, " + name, () -> {
+            Object before = now();
             admin.alterConfigs(Map.of(TOPIC, new Config(List.of(entries)))).all().get();
-            return now();
+            return changed(before);
         });
     }
 
