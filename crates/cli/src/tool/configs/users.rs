@@ -1,6 +1,5 @@
 //! What may be changed of users and clients: quotas of both, credentials of users.
 
-use base::Uuid;
 use bytes::Bytes;
 use client::{Admin, Error};
 use hmac::Hmac;
@@ -108,7 +107,7 @@ async fn alter_credentials(admin: &Admin, user: &str, changes: &Changes) -> Resu
     }
     for (mechanism, value) in changes.add.iter().filter_map(|(key, value)| Some((Mechanism::parse(key)?, value))) {
         let (iterations, password) = iterations_and_password(mechanism, value).map_err(Failure::new)?;
-        let salt = salt();
+        let salt = salt()?;
         request.upsertions.push(ScramCredentialUpsertion {
             name: user.to_owned(),
             mechanism: mechanism as i8,
@@ -126,10 +125,10 @@ async fn alter_credentials(admin: &Admin, user: &str, changes: &Changes) -> Resu
 }
 
 /// Bytes that nobody can foretell.
-fn salt() -> Bytes {
-    let mut rng = fastrand::Rng::new();
-    let parts = [Uuid::random(&mut rng), Uuid::random(&mut rng)];
-    parts.iter().flat_map(|part| part.to_string().into_bytes()).collect()
+fn salt() -> Result<Bytes, Failure> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|error| Failure::new(format!("the operating system gives no random bytes: {error}")))?;
+    Ok(Bytes::copy_from_slice(&salt))
 }
 
 /// `iterations=N,password=P`, the first of which may be missing.
