@@ -27,6 +27,23 @@ pub fn without_clock(text: &str) -> String {
     out
 }
 
+/// A number becomes a word where it stands for itself, not as a part of a longer one.
+pub fn replace_number(text: &str, number: u16, word: &str) -> String {
+    let number = number.to_string();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(&number) {
+        let (before, after) = (&rest[..at], &rest[at + number.len()..]);
+        let part_of_more = out.ends_with(|c: char| c.is_ascii_digit()) && before.is_empty()
+            || before.ends_with(|c: char| c.is_ascii_digit())
+            || after.starts_with(|c: char| c.is_ascii_digit());
+        out.push_str(before);
+        out.push_str(if part_of_more { &number } else { word });
+        rest = after;
+    }
+    out + rest
+}
+
 /// Lines `name: answer`, in the order they came; a name that comes again is numbered.
 fn answers(text: &str) -> Vec<(String, String)> {
     let mut seen = BTreeMap::<String, usize>::new();
@@ -72,4 +89,15 @@ pub fn assert_same(what: &str, apache: &str, gregor: &str, known: &str) {
     println!("{what}: {} answers compared, {} known deviations", theirs.len(), known.len());
     assert!(theirs.len() > 1, "{what}: nothing was answered: {apache}");
     assert!(report.is_empty(), "{what}: the answers differ{report}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replace_number;
+
+    #[test]
+    fn numbers_are_replaced_whole() {
+        let text = "127.0.0.1:20100, hash -620100494, 2010020100, port 20100";
+        assert_eq!(replace_number(text, 20100, "PORT"), "127.0.0.1:PORT, hash -620100494, 2010020100, port PORT");
+    }
 }

@@ -179,10 +179,9 @@ impl Node {
 
     /// Ports, directories and times of day differ between two nodes; in what they say each becomes a word.
     pub fn normalise(&self, text: &str) -> String {
-        crate::compare::without_clock(text)
-            .replace(&(self.port + 1).to_string(), "CONTROLLER-PORT")
-            .replace(&self.port.to_string(), "PORT")
-            .replace(&self.dir.display().to_string(), "DIR")
+        let text = crate::compare::without_clock(text);
+        let text = crate::compare::replace_number(&text, self.port + 1, "CONTROLLER-PORT");
+        crate::compare::replace_number(&text, self.port, "PORT").replace(&self.dir.display().to_string(), "DIR")
     }
 
     fn unexpected_log_lines(&self) -> Vec<String> {
