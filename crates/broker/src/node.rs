@@ -13,6 +13,7 @@ use controller::{ControllerClient, MetadataListener, MetadataUpdate};
 use metadata::Image;
 use parking_lot::Mutex;
 use replica::PartitionSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -80,6 +81,11 @@ impl Broker {
 
     pub fn id(&self) -> i32 {
         self.id
+    }
+
+    /// A new connection from `peer` through one of the node's listeners.
+    pub fn open_session(&self, peer: SocketAddr, listener: Arc<str>) -> Session {
+        Session { on_controller: self.config.load().is_controller_listener(&listener), ..Session::new(peer, listener) }
     }
 
     pub fn cluster_id(&self) -> &str {

@@ -127,7 +127,8 @@ public final class AdminMethods {
         check("describeTopics, ids", () -> each(admin.describeTopics(TopicCollection.ofTopicIds(List.of(new Uuid(1, 1))), new DescribeTopicsOptions().includeAuthorizedOperations(true)).topicIdValues()));
         check("createPartitions", () -> each(admin.createPartitions(Map.of("m-b", NewPartitions.increaseTo(2))).values()));
         check("createPartitions, validate", () -> each(admin.createPartitions(Map.of("m-b", NewPartitions.increaseTo(4)), new CreatePartitionsOptions().validateOnly(true)).values()));
-        try (KafkaProducer<String, String> p = new KafkaProducer<>(Check.props(), new StringSerializer(), new StringSerializer())) {
+        // One batch a partition, whatever the pace: sizes are compared.
+        try (KafkaProducer<String, String> p = new KafkaProducer<>(Check.props("linger.ms", "60000"), new StringSerializer(), new StringSerializer())) {
             for (int i = 0; i < 30; i++) p.send(new ProducerRecord<>("m-a", i % 3, 1_700_000_000_000L + i, "k" + i, "v" + i));
             p.flush();
         }

@@ -26,7 +26,7 @@ struct ParkedRequest {
 
 impl net::Service for BrokerService {
     fn open_session(&self, info: net::SessionInfo) -> Box<dyn net::Session> {
-        let session = broker::Session::new(info.peer, info.listener);
+        let session = self.broker.open_session(info.peer, info.listener);
         Box::new(BrokerSession { broker: self.broker.clone(), session })
     }
 }

@@ -50,6 +50,30 @@ const ADVERTISED: &[ApiKey] = &[
     ApiKey::RemoveRaftVoter,
 ];
 
+/// What controllers are asked by admin clients that go to them directly (KIP-919).
+const ADVERTISED_BY_CONTROLLER: &[ApiKey] = &[
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
+    ApiKey::DescribeCluster,
+    ApiKey::UnregisterBroker,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
+];
+
+pub(super) fn is_for_controllers(key: ApiKey) -> bool {
+    ADVERTISED_BY_CONTROLLER.contains(&key)
+}
+
 pub(super) fn handle(c: &mut Context, request: ApiVersionsRequest) -> Handled {
     if c.version() >= 3 {
         let (name, version) = (request.client_software_name, request.client_software_version);
@@ -60,7 +84,7 @@ pub(super) fn handle(c: &mut Context, request: ApiVersionsRequest) -> Handled {
     }
     let image = &c.image;
     c.answer(&ApiVersionsResponse {
-        api_keys: ADVERTISED.iter().map(|key| api_version(*key)).collect(),
+        api_keys: if c.session.on_controller { ADVERTISED_BY_CONTROLLER } else { ADVERTISED }.iter().map(|key| api_version(*key)).collect(),
         supported_features: supported_features(c.version() < 4),
         finalized_features_epoch: image.provenance.offset,
         finalized_features: image

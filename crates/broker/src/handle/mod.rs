@@ -50,6 +50,9 @@ pub(crate) fn dispatch(broker: &Broker, now: Now, session: &mut Session, frame: 
     if !(key.min_version()..=key.max_version()).contains(&head.api_version) {
         return refuse(broker, format!("{} has no version {}", key.name(), head.api_version));
     }
+    if session.on_controller && !api_versions::is_for_controllers(key) {
+        return refuse(broker, format!("{} is not served by a controller", key.name()));
+    }
     let RequestHead { client_id, .. } = head;
     let image = broker.image();
     let context = Context { broker, now, session, waker, reply, client_id: client_id.unwrap_or_default(), image };

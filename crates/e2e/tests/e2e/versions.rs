@@ -11,9 +11,14 @@ use wire::{ApiKey, Message, Reader, Segment, Writer};
 
 /// Sends one request on a connection of its own and gives the body of the answer.
 pub(crate) fn ask(node: &Node, version: i16) -> Bytes {
+    ask_port(node.port, version)
+}
+
+/// On whichever listener has this port: clients', or the controller's.
+fn ask_port(port: u16, version: i16) -> Bytes {
     let request = ApiVersionsRequest { client_software_name: "e2e".into(), client_software_version: "1.0".into(), ..Default::default() };
     let segments = wire::encode_request(&request, version, 7, Some("e2e")).expect("a valid request");
-    let mut connection = RawConnection::open(node.port).expect("connects");
+    let mut connection = RawConnection::open(port).expect("connects");
     for segment in segments {
         let Segment::Bytes(bytes) = segment else { panic!("requests lie in memory") };
         connection.send(&bytes);
@@ -46,11 +51,12 @@ pub(crate) fn nodes(scratch: &Scratch) -> (Node, Node) {
 fn api_versions() {
     let scratch = Scratch::new("versions");
     let (apache, mut gregor) = nodes(&scratch);
-    for version in 0..=4 {
-        let answer = ask(&gregor, version);
+    // The controllers' listeners have the next port.
+    for (version, listener) in (0..=4).flat_map(|version| [(version, 0), (version, 1)]) {
+        let answer = ask_port(gregor.port + listener, version);
         let mut ours = decode(answer.clone(), version);
         assert_eq!(answer, encode(&ours, version), "ApiVersions v{version} as bytes");
-        let mut theirs = decode(ask(&apache, version), version);
+        let mut theirs = decode(ask_port(apache.port + listener, version), version);
         // Apache lists features in the order of a hash map.
         for answer in [&mut ours, &mut theirs] {
             answer.supported_features.sort_by(|a, b| a.name.cmp(&b.name));
@@ -62,7 +68,7 @@ fn api_versions() {
         // The epoch counts metadata records, of which each broker writes its own number.
         assert_eq!(theirs.finalized_features_epoch < 0, ours.finalized_features_epoch < 0);
         theirs.finalized_features_epoch = ours.finalized_features_epoch;
-        assert_eq!(ours, theirs, "ApiVersions v{version}");
+        assert_eq!(ours, theirs, "ApiVersions v{version} on listener {listener}");
     }
     for version in [5, 99, i16::MAX, -1] {
         // Answered in version 0, with error 35, so that a newer client learns what to ask.
