@@ -23,6 +23,8 @@ use crate::records;
 const BACKOFF_MS: Ms = 100;
 const HEARTBEAT_INTERVAL_MS: Ms = 1_000;
 const REQUEST_TIMEOUT_MS: Ms = 5_000;
+/// Longer than any rebalance takes: a client that gives up before has to start another.
+const JOIN_TIMEOUT_MS: Ms = 30_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -284,7 +286,7 @@ impl Member for ClassicClient {
         {
             self.revoked(c, at, actions);
         }
-        let timeout = if self.phase == Phase::Joining { c.rebalance_timeout_ms as Ms + 5_000 } else { REQUEST_TIMEOUT_MS };
+        let timeout = if self.phase == Phase::Joining { JOIN_TIMEOUT_MS } else { REQUEST_TIMEOUT_MS };
         let is_late = |since: Option<Ms>, timeout: Ms| since.is_some_and(|since| at >= since + timeout);
         if is_late(self.parked_since, timeout) || is_late(self.heartbeat_since, REQUEST_TIMEOUT_MS) {
             actions.disconnects = true;

@@ -98,6 +98,8 @@ pub(super) struct Client {
     /// Nothing it sends arrives before this time, and nothing reaches it.
     pub(super) cut_until: Ms,
     pub(super) commits: bool,
+    /// The ownership (see `Member::owns_as`) that ended with its being fenced, though it may not have heard of it and be a member again by now.
+    fenced: Option<(String, i32)>,
 }
 
 /// How much a run has seen.
@@ -218,6 +220,7 @@ impl World {
                 self.happen(queued.event)?;
             }
             self.note_conversions();
+            self.note_fenced();
         }
     }
 
@@ -336,6 +339,9 @@ impl World {
 
     fn counts_as_owner(&self, of: &Client) -> bool {
         let (member_id, epoch) = of.member.owns_as();
+        if of.fenced.as_ref().is_some_and(|fenced| (&*fenced.0, fenced.1) == (member_id, epoch)) {
+            return false;
+        }
         self.coordinator.counts_as_owner(&of.common.group, member_id, of.common.instance.as_deref(), [epoch, of.member.epoch()])
     }
 
@@ -537,7 +543,7 @@ impl World {
             )
         });
         let connection = Connection::default();
-        self.clients.push(Client { common, member, connection, alive: true, frozen_until: 0, cut_until: 0, commits });
+        self.clients.push(Client { common, member, connection, alive: true, frozen_until: 0, cut_until: 0, commits, fenced: None });
         self.schedule(self.at, Event::Discovers(client));
         self.schedule(self.at, Event::Metadata(client));
         let at = self.at + self.rng.u64(0..POLL_MS);
@@ -573,6 +579,18 @@ impl World {
             if self.outlines.get(id) != Some(&line) {
                 self.trace.push(format!("{:>7} {line}", self.at));
                 self.outlines.insert(id.clone(), line);
+            }
+        }
+    }
+
+    /// A classic member that was fenced from a consumer group may come back under its id, still with what it owned.
+    fn note_fenced(&mut self) {
+        for client in self.clients.iter_mut().filter(|client| client.alive && !client.common.owned.is_empty()) {
+            let (member_id, epoch) = client.member.owns_as();
+            if let Some(Group::Consumer(group)) = self.coordinator.shard.groups.get(&client.common.group)
+                && group.member(member_id).is_none()
+            {
+                client.fenced = Some((member_id.to_owned(), epoch));
             }
         }
     }
