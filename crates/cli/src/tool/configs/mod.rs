@@ -211,7 +211,7 @@ async fn describe(admin: &Admin, options: &Options, entities: &Entities) -> Resu
         }
         "ips" => quotas::describe(admin, entities).await,
         // Controllers know nothing of what topics there are.
-        "topics" if options.has("bootstrap-controller") && !(options.has("all") && !entities.names.is_empty()) => {
+        "topics" if options.has("bootstrap-controller") && (!options.has("all") || entities.names.is_empty()) => {
             let text = "This Admin API is not yet supported when communicating directly with the controller quorum.";
             let class = "org.apache.kafka.common.errors.UnsupportedEndpointTypeException";
             Err(Failure::Refused(format!("java.util.concurrent.ExecutionException: {class}: {text}")))
