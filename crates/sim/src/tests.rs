@@ -239,6 +239,23 @@ fn a_group_forms_rebalances_and_loses_a_silent_member() {
     assert_eq!((alone.generation_id, alone.members.len()), (3, 1));
 }
 
+/// To whom looks at a group from outside, a session ends when it ends, even where the timer comes late.
+#[test]
+fn a_group_can_be_deleted_as_soon_as_its_last_session_has_ended() {
+    let mut node = node(&[]);
+    let mut client = Client::new("one");
+    find_coordinator(&mut client, &mut node, "g");
+    let first = client.call(&mut node, &join_request(""), 9);
+    let joined = client.call(&mut node, &join_request(&first.member_id), 9);
+    sync(&mut client, &mut node, &joined, std::slice::from_ref(&joined.member_id));
+
+    let delete = DeleteGroupsRequest { groups_names: vec!["g".into()], ..Default::default() };
+    node.advance(Duration::from_secs(9));
+    assert_eq!(client.call(&mut node, &delete, 2).results[0].error_code, ErrorCode::NonEmptyGroup.code());
+    node.now = node.now.plus(Duration::from_secs(1));
+    assert_eq!(client.call(&mut node, &delete, 2).results[0].error_code, 0);
+}
+
 fn sync(client: &mut Client, node: &mut SimNode, joined: &JoinGroupResponse, members: &[String]) {
     let assignments = members.iter().map(|member_id| SyncGroupRequestAssignment {
         member_id: member_id.clone(),

@@ -75,6 +75,16 @@ impl Active {
             }
         }
     }
+
+    /// Runs the timers that are due.
+    fn run_due(&mut self, now: Now) {
+        while self.shard.next_deadline() <= now.mono {
+            let output = self.shard.tick(now);
+            self.by_timer = true;
+            self.carry_out(now, output);
+            self.by_timer = false;
+        }
+    }
 }
 
 impl Groups {
@@ -129,6 +139,22 @@ impl Groups {
     }
 
     pub fn call_partition(&self, partition: i32, now: Now, step: impl FnOnce(&mut Shard, Token) -> Output) -> Result<ReplySlot, ErrorCode> {
+        self.step(partition, now, |_| (), step)
+    }
+
+    /// As `call_partition`, for who looks at groups from outside: members whose session has ended by `now` are gone, however late the timers are.
+    /// Not for members: to them a late timer is a grace.
+    pub fn ask_partition(&self, partition: i32, now: Now, step: impl FnOnce(&mut Shard, Token) -> Output) -> Result<ReplySlot, ErrorCode> {
+        self.step(partition, now, |active| active.run_due(now), step)
+    }
+
+    fn step(
+        &self,
+        partition: i32,
+        now: Now,
+        before: impl FnOnce(&mut Active),
+        step: impl FnOnce(&mut Shard, Token) -> Output,
+    ) -> Result<ReplySlot, ErrorCode> {
         let cell = self.shards.read().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)?;
         let mut cell = cell.lock();
         let active = match &mut cell.state {
@@ -136,6 +162,7 @@ impl Groups {
             State::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
             State::Failed | State::Gone => return Err(ErrorCode::NotCoordinator),
         };
+        before(active);
         let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
         let slot = Slot::new();
         active.waiting.insert(token, slot.clone());
@@ -222,12 +249,7 @@ impl Groups {
         for cell in self.cells() {
             let mut cell = cell.lock();
             let State::Active(active) = &mut cell.state else { continue };
-            while active.shard.next_deadline() <= now.mono {
-                let output = active.shard.tick(now);
-                active.by_timer = true;
-                active.carry_out(now, output);
-                active.by_timer = false;
-            }
+            active.run_due(now);
             next = next.min(active.shard.next_deadline());
         }
         let mut alarm = self.alarm.lock();

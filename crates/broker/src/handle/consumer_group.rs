@@ -47,7 +47,7 @@ pub(super) fn describe(c: &mut Context, request: ConsumerGroupDescribeRequest) -
         .into_iter()
         .map(|(shard, ids)| {
             let call = |partition| {
-                c.broker.groups.call_partition(partition, now, |shard, token| shard.consumer_group_describe(now, &context, token, &ids))
+                c.broker.groups.ask_partition(partition, now, |shard, token| shard.consumer_group_describe(now, &context, token, &ids))
             };
             let slot = shard.ok_or(ErrorCode::NotCoordinator).and_then(call);
             Part::of(slot, |error| Reply::ConsumerGroupDescribe(errors::consumer_group_describe(ids.iter().map(String::as_str), error)))

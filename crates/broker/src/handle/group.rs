@@ -103,9 +103,8 @@ pub(super) fn describe(c: &mut Context, request: DescribeGroupsRequest) -> Handl
     let parts = by_shard(c, request.groups)
         .into_iter()
         .map(|(shard, ids)| {
-            let call = |partition| {
-                c.broker.groups.call_partition(partition, now, |shard, token| shard.describe_groups(now, &context, token, &ids))
-            };
+            let call =
+                |partition| c.broker.groups.ask_partition(partition, now, |shard, token| shard.describe_groups(now, &context, token, &ids));
             let slot = shard.ok_or(ErrorCode::NotCoordinator).and_then(call);
             Part::of(slot, |error| Reply::DescribeGroups(errors::describe_groups(ids.iter().map(String::as_str), error)))
         })
@@ -130,7 +129,7 @@ pub(super) fn delete(c: &mut Context, request: DeleteGroupsRequest) -> Handled {
         .into_iter()
         .map(|(shard, ids)| {
             let call =
-                |partition| c.broker.groups.call_partition(partition, now, |shard, token| shard.delete_groups(now, &context, token, &ids));
+                |partition| c.broker.groups.ask_partition(partition, now, |shard, token| shard.delete_groups(now, &context, token, &ids));
             let slot = shard.ok_or(ErrorCode::NotCoordinator).and_then(call);
             Part::of(slot, |error| Reply::DeleteGroups(errors::delete_groups(ids.iter().map(String::as_str), error)))
         })
@@ -143,7 +142,7 @@ pub(super) fn delete(c: &mut Context, request: DeleteGroupsRequest) -> Handled {
 
 pub(super) fn list(c: &mut Context, request: ListGroupsRequest) -> Handled {
     let (context, now) = (request_context(c), c.now);
-    let call = |partition| c.broker.groups.call_partition(partition, now, |shard, token| shard.list_groups(now, &context, token, &request));
+    let call = |partition| c.broker.groups.ask_partition(partition, now, |shard, token| shard.list_groups(now, &context, token, &request));
     let parts = c
         .broker
         .groups
