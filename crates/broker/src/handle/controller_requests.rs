@@ -12,9 +12,9 @@ use wire::messages::*;
 
 pub(super) fn elect_leaders(c: &mut Context, request: ElectLeadersRequest) -> Handled {
     let asked = request.topic_partitions.clone().unwrap_or_default();
-    let timeout_ms = request.timeout_ms;
+    let (timeout_ms, version) = (request.timeout_ms, c.version());
     c.ask_controller(request, timeout_ms, move |_, answer| {
-        answer.unwrap_or_else(|error| {
+        let mut response: ElectLeadersResponse = answer.unwrap_or_else(|error| {
             let partition = |partition_id| PartitionResult {
                 partition_id,
                 error_code: error.code.code(),
@@ -27,7 +27,12 @@ pub(super) fn elect_leaders(c: &mut Context, request: ElectLeadersRequest) -> Ha
                 ..Default::default()
             });
             ElectLeadersResponse { error_code: error.code.code(), replica_election_results: topics.collect(), ..Default::default() }
-        })
+        });
+        // Version 0 says it with each partition only.
+        if version == 0 {
+            response.error_code = 0;
+        }
+        response
     })
 }
 
