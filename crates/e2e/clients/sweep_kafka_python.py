@@ -271,7 +271,8 @@ def groups():
 
         def poll(*members):
             for m in members:
-                for records in m.poll(20).values():
+                # Long enough to join: kafka-python loses its way when the time of a poll is up in the middle of that.
+                for records in m.poll(500).values():
                     got.update(r.value for r in records)
 
         def owned(*sizes):

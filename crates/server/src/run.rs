@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::format::{FormatOptions, Quorum, format};
-use crate::health::Health;
+use crate::health::{Health, Phase};
 use crate::listeners::Listeners;
 use crate::log_dirs::{self, LogDirs};
 use crate::loggers::LogLevels;
@@ -71,17 +71,26 @@ async fn supervise(prepared: Prepared, banner: Banner, http: Option<TcpListener>
             }
         });
     }
-    let started = on_thread("gregor-start", move || Node::start(prepared))?;
-    let node = tokio::select! {
-        node = started => node.unwrap_or_else(|_| Err(StartError::Metadata("the start panicked; see the log".into())))?,
-        name = signals.next() => {
+    let health = prepared.health.clone();
+    let mut started = on_thread("gregor-start", move || Node::start(prepared))?;
+    let (node, early) = tokio::select! {
+        node = &mut started => (node, None),
+        name = signals.next() => match health.phase() {
+            // All logs are open, and clients may be served already: the little that is missing is waited for, to stop cleanly.
+            Phase::Registering | Phase::Ready => tokio::select! {
+                node = &mut started => (node, Some(name)),
+                name = signals.next() => give_up("stopped while starting", name),
+            },
             // Nothing is served yet, and what was recovered so far is recovered again at the next start.
-            tracing::warn!(signal = name, "stopped while starting");
-            std::process::exit(exit_code(name));
-        }
+            _ => give_up("stopped while starting", name),
+        },
     };
+    let node = node.unwrap_or_else(|_| Err(StartError::Metadata("the start panicked; see the log".into())))?;
     banner.print();
-    let name = signals.next().await;
+    let name = match early {
+        Some(name) => name,
+        None => signals.next().await,
+    };
     tracing::info!(signal = name, "stopping; a second signal ends the process at once");
     let stopped = on_thread("gregor-stop", move || node.stop())?;
     tokio::select! {
@@ -92,11 +101,14 @@ async fn supervise(prepared: Prepared, banner: Banner, http: Option<TcpListener>
             }
             result
         }
-        name = signals.next() => {
-            tracing::warn!(signal = name, "second signal: not waiting for a clean stop");
-            std::process::exit(exit_code(name));
-        }
+        name = signals.next() => give_up("second signal: not waiting for a clean stop", name),
     }
+}
+
+/// Ends the process as the signal would have.
+fn give_up(why: &str, signal: &str) -> ! {
+    tracing::warn!(signal, "{why}");
+    std::process::exit(exit_code(signal))
 }
 
 /// Runs something that blocks, without keeping the main thread from signals and HTTP.

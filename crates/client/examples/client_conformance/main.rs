@@ -106,10 +106,10 @@ pub async fn eventually(attempt: impl AsyncFn() -> Outcome) -> Outcome {
     }
 }
 
-/// Polls until `count` records arrived, or fails after 30 seconds.
+/// Polls until `count` records arrived, or fails after 90 seconds.
 pub async fn read(consumer: &mut Consumer, count: usize) -> Result<Vec<ConsumerRecord>, String> {
     let mut records = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while records.len() < count {
         if Instant::now() > deadline {
             return Err(format!("only {} of {count} records arrived", records.len()));
