@@ -12,7 +12,7 @@ use crate::tools::line;
 
 /// A line each: tool (without `kafka-`) and arguments. `@` stands for the broker, `%` for a directory of the node's own, with the files
 /// below in it, `!` for the controller. A line that begins with `#` is compared without its numbers; one that begins with `+TEXT` is asked
-/// until TEXT is in the answer, as brokers take up changes a little after they are made.
+/// until TEXT (in which _ is a space) is in the answer, as brokers take up changes a little after they are made.
 const QUESTIONS: &str = "
 topics --create --topic a-one --partitions 2 --config retention.ms=99999 @
 topics --create --topic a-two --replica-assignment 1,1,1 @
@@ -50,7 +50,7 @@ configs --alter --topic a-two --add-config-file /nonexistent @
 configs --alter --topic a-two --add-config a!=b @
 configs --alter --topic a-none --add-config retention.ms=1 @
 configs --alter --broker 1 --add-config log.cleaner.threads=2 @
-+log.cleaner.threads=2 configs --describe --broker 1 @
++log.cleaner.threads=2_sensitive configs --describe --broker 1 @
 configs --alter --broker 1 --delete-config log.cleaner.threads @
 configs --alter --broker 1 --add-config log.dirs=/x @
 configs --alter --broker-defaults --add-config log.retention.ms=99999 @
@@ -219,11 +219,12 @@ fn ask(tools: Tools, node: &Node, questions: &'static str) -> String {
     for question in lines(questions) {
         let awaited = question.strip_prefix('+').and_then(|rest| rest.split_once(' '));
         let (text, asked) = awaited.unwrap_or(("", question.trim_start_matches("# ")));
+        let text = &text.replace('_', " ");
         let words = asked.replace('@', &bootstrap).replace('?', &node.bootstrap()).replace(" !", &format!(" {controller}"));
         let words: Vec<String> = words.split(' ').map(|word| word.replace('%', &node.dir.display().to_string())).collect();
         let arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
         let answer = (0..20).map(|_| tools.run(&format!("kafka-{}", words[0]), &arguments));
-        let mut answer = answer.skip_while(|finished| !finished.stdout.contains(text));
+        let mut answer = answer.skip_while(|finished| !finished.stdout.contains(text.as_str()));
         let answer = answer.next().unwrap_or_else(|| panic!("{asked}: '{text}' never came"));
         let answer = without_ids(&node.normalise(&line(&answer)));
         let answer = if question.starts_with('#') { without_numbers(&answer) } else { answer };
