@@ -2,6 +2,7 @@
 
 mod admin_methods;
 mod api_table;
+mod both;
 mod client_chaos;
 mod client_conformance;
 mod disk;

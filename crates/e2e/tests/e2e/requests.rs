@@ -4,8 +4,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::both::assert_both_same;
 use bytes::Bytes;
-use e2e::compare::assert_same;
 use e2e::raw::{Answer, RawConnection};
 use e2e::repo::Scratch;
 use e2e::{Kind, Node};
@@ -94,18 +94,7 @@ pub(crate) fn both_with(what: &str, known: &str, extra: &[&str], questions: fn(&
         node.stop();
         (text, node)
     };
-    // The nodes are dropped, and Gregor's log is looked at, only after the comparison, which says more.
-    let ((apache, _apache_node), (gregor, _gregor_node)) = std::thread::scope(|s| {
-        let apache = s.spawn(|| answers(Kind::Apache));
-        let gregor = s.spawn(|| answers(Kind::Gregor));
-        (apache.join().expect("Apache's answers"), gregor.join().expect("Gregor's answers"))
-    });
-    if let Some(dir) = std::env::var_os("E2E_KEEP_ANSWERS") {
-        let dir = std::path::PathBuf::from(dir);
-        std::fs::write(dir.join(format!("{what}.apache")), &apache).expect("answers kept");
-        std::fs::write(dir.join(format!("{what}.gregor")), &gregor).expect("answers kept");
-    }
-    assert_same(what, &apache, &gregor, known);
+    assert_both_same(what, known, answers);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The same clients ask Apache Kafka and Gregor the same questions at the same time; the answers must agree, but for the deviations listed
 //! with their reasons in `crates/e2e/known`.
 
-use e2e::compare::assert_same;
+use crate::both::assert_both_same;
 use e2e::repo::Scratch;
 use e2e::{Finished, Kind, Node, clients};
 
@@ -20,18 +20,7 @@ pub(crate) fn both(what: &str, known: &str, ask: impl Fn(&str) -> Finished + Syn
         node.stop();
         (text, node)
     };
-    // The nodes are dropped, and Gregor's log is looked at, only after the comparison, which says more.
-    let ((apache, _apache_node), (gregor, _gregor_node)) = std::thread::scope(|s| {
-        let apache = s.spawn(|| answers(Kind::Apache));
-        let gregor = s.spawn(|| answers(Kind::Gregor));
-        (apache.join().expect("Apache's answers"), gregor.join().expect("Gregor's answers"))
-    });
-    if let Some(dir) = std::env::var_os("E2E_KEEP_ANSWERS") {
-        let dir = std::path::PathBuf::from(dir);
-        std::fs::write(dir.join(format!("{what}.apache")), &apache).expect("answers kept");
-        std::fs::write(dir.join(format!("{what}.gregor")), &gregor).expect("answers kept");
-    }
-    assert_same(what, &apache, &gregor, known);
+    assert_both_same(what, known, answers);
 }
 
 /// Members of the consumer protocol hear of a change with their next heartbeat: often, so that nobody waits for five seconds.
