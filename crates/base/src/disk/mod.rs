@@ -6,6 +6,7 @@
 
 mod mem;
 mod real;
+mod watched;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use mem::MemDisk;
 pub use real::RealDisk;
+pub use watched::{DirFailure, DirFailures, WatchedDisk};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -75,6 +77,8 @@ pub trait File: Send + Sync {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// Told by who used `fd` when that failed.
+    fn failed(&self, _error: &io::Error) {}
 
     /// Fills `buf` or fails with `UnexpectedEof`.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -107,6 +111,9 @@ pub trait Disk: Send + Sync {
     }
     /// Of the file system that `path` is on.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Takes the log directory that `path` is in offline, where somebody watches over that (`WatchedDisk`). Errors that come from this disk
+    /// need not be told; this is for what they do not show, such as data that reads back wrong.
+    fn directory_failed(&self, _path: &Path, _reason: &io::Error) {}
 
     fn exists(&self, path: &Path) -> bool {
         self.info(path).is_ok()
