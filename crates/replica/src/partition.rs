@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::task::Waker;
-use storage::{AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit};
+use storage::{AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit};
 use wire::ErrorCode;
 
 /// How many replicas must have a record before the producer is answered.
@@ -120,6 +120,20 @@ impl Partition {
 
     /// Appends one batch that a client or a coordinator sent.
     pub fn append(&self, records: Bytes, acks: Acks, origin: AppendOrigin, now: Now) -> Result<PartitionAppend, PartitionError> {
+        self.append_with(acks, now, |log, epoch| log.append_as_leader(records, epoch, origin, now))
+    }
+
+    /// Appends the marker that ends a transaction, for all in-sync replicas; version 2 transactions are checked more strictly (KIP-1228).
+    pub fn append_end_txn_marker(&self, marker: Bytes, transaction_version: i16, now: Now) -> Result<PartitionAppend, PartitionError> {
+        self.append_with(Acks::All, now, |log, epoch| log.append_end_txn_marker(marker, epoch, transaction_version, now))
+    }
+
+    fn append_with(
+        &self,
+        acks: Acks,
+        now: Now,
+        append: impl FnOnce(&mut Log, i32) -> Result<AppendInfo, AppendError>,
+    ) -> Result<PartitionAppend, PartitionError> {
         let mut state = self.state.lock();
         let in_sync = state.isr.len();
         let (epoch, replica_count) = (state.leader_epoch, state.replica_count);
@@ -133,7 +147,7 @@ impl Partition {
             );
             return Err(PartitionError::new(ErrorCode::NotEnoughReplicas, message));
         }
-        let info = log.append_as_leader(records, epoch, origin, now).map_err(|error| {
+        let info = append(log, epoch).map_err(|error| {
             let mut error = PartitionError::from(error);
             error.log_start_offset = log.log_start_offset();
             error

@@ -4,6 +4,7 @@
 
 mod load;
 mod log;
+mod marker;
 mod view;
 
 use crate::Broker;
