@@ -146,6 +146,12 @@ fn send_file(stream: &TcpStream, range: &mut FileRange) -> io::Result<usize> {
     let n = stream.try_io(Interest::WRITABLE, || {
         let Some(file) = range.file.fd() else { return Err(io::ErrorKind::Unsupported.into()) };
         Ok(rustix::fs::sendfile(stream, file, Some(&mut position), range.len)?)
+    });
+    let n = n.inspect_err(|error| {
+        // Sockets do not say this: the disk could not be read.
+        if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+            range.file.failed(error);
+        }
     })?;
     if n == 0 {
         // Truncated since the range was read. The client was promised more bytes, so only closing is left.

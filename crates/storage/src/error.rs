@@ -13,6 +13,9 @@ pub enum LogError {
     Corrupt { path: PathBuf, problem: String },
     #[error("{0}")]
     OutOfRange(String),
+    /// The log is, or may be, in a log directory that has failed.
+    #[error("{0}")]
+    Offline(String),
 }
 
 impl LogError {
@@ -25,10 +28,17 @@ impl LogError {
         LogError::Corrupt { path: path.into(), problem: problem.into() }
     }
 
+    /// Whether a limit of this process was in the way (open files), which says nothing about the log.
+    pub fn is_process_limit(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        matches!(self, LogError::Io { source, .. } if matches!(source.raw_os_error(), Some(ENFILE | EMFILE)))
+    }
+
     /// The Kafka error code: KAFKA_STORAGE_ERROR, or OFFSET_OUT_OF_RANGE.
     pub fn code(&self) -> i16 {
         match self {
-            LogError::Io { .. } | LogError::Corrupt { .. } => 56,
+            LogError::Io { .. } | LogError::Corrupt { .. } | LogError::Offline(_) => 56,
             LogError::OutOfRange(_) => 1,
         }
     }
