@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use mem::MemDisk;
+pub use mem::{Faults, MemDisk, Survival};
 pub use real::RealDisk;
 pub use watched::{DirFailure, DirFailures, WatchedDisk};
 
