@@ -11,6 +11,15 @@ pub struct Response {
     pub frame: Vec<Segment>,
     pub(crate) key: ApiKey,
     pub(crate) errors: ErrorCounts,
+    /// There is no answer; the connection closes, and this says why.
+    pub closes: Option<String>,
+}
+
+impl Response {
+    /// The end of a request that waited and has no answer: Produce with acks=0. Without a reason to close the connection goes on.
+    pub(crate) fn nothing(key: ApiKey, closes: Option<String>) -> Self {
+        Response { frame: Vec::new(), key, errors: ErrorCounts::default(), closes }
+    }
 }
 
 impl IntoIterator for Response {
@@ -62,6 +71,16 @@ pub struct Parked {
 pub(crate) trait Wait: Send {
     /// Must answer once `now` has reached the deadline it was parked with.
     fn poll(&mut self, broker: &Broker, now: Now, waker: &Waker) -> Option<Response>;
+
+    /// When it wants to be polled again before its deadline.
+    fn polled_again_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether the next request of the connection has to wait until this one has gone on: it is not where it has an effect yet.
+    fn holds_next(&self) -> bool {
+        false
+    }
 }
 
 impl Parked {
@@ -75,8 +94,14 @@ impl Parked {
         Some(response)
     }
 
+    /// When it has to be polled, whether it is woken or not.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.wait.polled_again_at().map_or(self.deadline, |at| at.min(self.deadline))
+    }
+
+    /// Whether the next request of the connection must not overtake this one.
+    pub fn holds_next(&self) -> bool {
+        self.wait.holds_next()
     }
 }
 
@@ -93,7 +118,7 @@ impl ReplyTo {
     /// instead of a lie.
     pub fn encode<M: Message>(self, body: &M) -> Option<Response> {
         match wire::encode_response(self.key, self.version, self.correlation_id, body) {
-            Ok(frame) => Some(Response { frame, key: self.key, errors: ErrorCounts::of(body) }),
+            Ok(frame) => Some(Response { frame, key: self.key, errors: ErrorCounts::of(body), closes: None }),
             Err(error) => {
                 tracing::error!(api = self.key.name(), version = self.version, %error, "response cannot be encoded");
                 None
@@ -111,6 +136,8 @@ impl ReplyTo {
     /// Answers now if the wait is already over, else parks it.
     pub fn park(self, mut wait: impl Wait + 'static, broker: &Broker, now: Now, waker: &Waker, deadline: Instant) -> Handled {
         match wait.poll(broker, now, waker) {
+            Some(Response { closes: Some(reason), .. }) => Handled::Close(reason),
+            Some(response) if response.frame.is_empty() => Handled::NoResponse,
             Some(response) => Handled::Response(response),
             None => Handled::Parked(Parked::new(wait, deadline)),
         }

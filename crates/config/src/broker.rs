@@ -187,7 +187,12 @@ broker_config! {
     transaction_state_log_replication_factor: i16 = "transaction.state.log.replication.factor",
     transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes",
     transaction_state_log_min_isr: i32 = "transaction.state.log.min.isr",
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+    transaction_remove_expired_transaction_cleanup_interval_ms: i32 = "transaction.remove.expired.transaction.cleanup.interval.ms",
+    transaction_two_phase_commit_enable: bool = "transaction.two.phase.commit.enable",
     transaction_partition_verification_enable: bool = "transaction.partition.verification.enable",
+    add_partitions_to_txn_retry_backoff_ms: i32 = "add.partitions.to.txn.retry.backoff.ms",
+    add_partitions_to_txn_retry_backoff_max_ms: i32 = "add.partitions.to.txn.retry.backoff.max.ms",
     // not for production
     unstable_api_versions_enable: bool = "unstable.api.versions.enable",
     unstable_feature_versions_enable: bool = "unstable.feature.versions.enable",

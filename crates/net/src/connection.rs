@@ -1,7 +1,8 @@
 //! Hot path. One connection: the only loop of the broker that waits for a socket.
 //!
 //! A turn of the loop: poll what is parked, handle the frames that are there, write the answers that are next in order, read more.
-//! Requests are handled in the order they came and answered in that order, but the next one is handled while earlier ones wait.
+//! Requests are handled in the order they came and answered in that order, but the next one is handled while earlier ones wait,
+//! except for those that say that they must not be overtaken.
 //! At most `UNANSWERED_MAX` requests are unanswered; then reading stops, so a client that does not read its answers is held back
 //! by its own socket.
 
@@ -114,7 +115,12 @@ impl Connection {
     }
 
     fn may_read(&self) -> bool {
-        !self.input_done && self.unanswered() < UNANSWERED_MAX && !self.is_stopping()
+        !self.input_done && self.unanswered() < UNANSWERED_MAX && !self.is_held() && !self.is_stopping()
+    }
+
+    /// While a request holds the next one back, no other comes after it: only the last can.
+    fn is_held(&self) -> bool {
+        matches!(self.slots.back(), Some(Slot::Parked(waiting)) if waiting.parked.holds_next())
     }
 
     fn is_stopping(&self) -> bool {

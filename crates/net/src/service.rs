@@ -52,4 +52,9 @@ pub trait Parked {
     /// Called whenever the waker fired or the deadline passed, and at other times too.
     fn poll(&mut self, now: Now, waker: &Waker) -> Waited;
     fn deadline(&self) -> Instant;
+
+    /// Whether the next request of the connection has to wait for this one, because it must not overtake it. May turn false, not true.
+    fn holds_next(&self) -> bool {
+        false
+    }
 }

@@ -66,6 +66,7 @@ fn framed(body: &[u8]) -> Vec<u8> {
 struct Gate {
     gates: Arc<Gates>,
     n: u8,
+    holds: bool,
 }
 
 impl Parked for Gate {
@@ -81,6 +82,10 @@ impl Parked for Gate {
 
     fn deadline(&self) -> Instant {
         Instant::FAR_FUTURE
+    }
+
+    fn holds_next(&self) -> bool {
+        self.holds
     }
 }
 
@@ -104,10 +109,10 @@ impl Session for ScriptSession {
         match frame[0] {
             b'e' => Handled::Response(vec![Segment::Bytes(framed(&frame).into())]),
             b'n' => Handled::NoResponse,
-            b'g' => {
+            kind @ (b'g' | b'h') => {
                 self.gates.open.lock().unwrap().insert(frame[1], Some(waker.clone()));
                 self.gates.changed.notify_all();
-                Handled::Parked(Box::new(Gate { gates: self.gates.clone(), n: frame[1] }))
+                Handled::Parked(Box::new(Gate { gates: self.gates.clone(), n: frame[1], holds: kind == b'h' }))
             }
             b't' => Handled::Parked(Box::new(Timeout(now.mono + Duration::from_millis(u64::from(frame[1]))))),
             b'c' => Handled::Close("as asked".into()),
@@ -224,6 +229,24 @@ fn answers_leave_in_request_order_while_earlier_ones_wait() {
     for expected in [&b"g\x01"[..], b"e1", b"g\x02", b"e2", b"timeout", b"e3"] {
         assert_eq!(receive(&mut stream).unwrap(), expected);
     }
+}
+
+/// What a request holds back is handled once that one is answered, though nothing more comes from the client.
+#[test]
+fn a_request_that_must_not_be_overtaken_holds_the_next_one_back() {
+    let node = node();
+    let mut stream = connect(&node);
+    let requests: Vec<u8> = [&b"g\x01"[..], b"h\x02", b"g\x03", b"e4"].iter().flat_map(|body| framed(body)).collect();
+    stream.write_all(&requests).unwrap();
+    node.gates.release(1);
+    assert_eq!(receive(&mut stream).unwrap(), b"g\x01");
+    // Its answer left after a turn of the connection that had the third request at hand.
+    assert!(!node.gates.open.lock().unwrap().contains_key(&3));
+    node.gates.release(2);
+    assert_eq!(receive(&mut stream).unwrap(), b"g\x02");
+    node.gates.release(3);
+    assert_eq!(receive(&mut stream).unwrap(), b"g\x03");
+    assert_eq!(receive(&mut stream).unwrap(), b"e4");
 }
 
 #[test]

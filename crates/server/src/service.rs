@@ -45,6 +45,7 @@ impl net::Session for BrokerSession {
 impl net::Parked for ParkedRequest {
     fn poll(&mut self, now: Now, waker: &Waker) -> net::Waited {
         match self.parked.poll(&self.broker, now, waker) {
+            Some(broker::Response { closes: Some(reason), .. }) => net::Waited::Close(reason),
             Some(response) => net::Waited::Answered(response.frame),
             None if now.mono > self.parked.deadline() + OVERDUE => net::Waited::Close("a request was not answered in time".into()),
             None => net::Waited::Waiting,
@@ -53,5 +54,9 @@ impl net::Parked for ParkedRequest {
 
     fn deadline(&self) -> Instant {
         self.parked.deadline()
+    }
+
+    fn holds_next(&self) -> bool {
+        self.parked.holds_next()
     }
 }

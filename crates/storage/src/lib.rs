@@ -16,9 +16,11 @@ pub mod producer_state;
 mod recovery;
 mod scan;
 mod segment;
+mod verification;
 
 pub use config::LogConfig;
 pub use error::{AppendError, LogError, ReadError};
 pub use log::{AppendInfo, Deleted, FlushJob, Log, LogOpen, LogRead, ReadLimit, TimestampOffset};
 pub use record::{Compression, Origin as AppendOrigin, RecordErrorDetail, TargetCompression, TimestampType};
 pub use recovery::{Recovered, RecoveryProgress};
+pub use verification::{Verification, VerificationGuard};

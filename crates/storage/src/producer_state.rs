@@ -1,6 +1,7 @@
 //! What a partition remembers of its producers: the last five batches of each (to recognise repeats and gaps) and open transactions
 //! (to know the last stable offset). Kafka: ProducerStateManager, ProducerStateEntry, ProducerAppendInfo (KIP-98, KIP-360).
 
+use crate::verification::{Verification, VerificationGuard, Verifications};
 use base::TopicPartition;
 use record::{BatchView, EndTxnMarker, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, Origin, decrement_sequence};
 use std::collections::{BTreeMap, HashMap};
@@ -115,6 +116,8 @@ pub struct Update {
     entries: Vec<ProducerEntry>,
     /// (first offset, producer id)
     started: Vec<(i64, i64)>,
+    /// Producers that nobody needs to be asked about any more.
+    verified: Vec<i64>,
     pub completed: Vec<CompletedTxn>,
 }
 
@@ -148,6 +151,7 @@ pub struct ProducerState {
     ongoing: BTreeMap<i64, i64>,
     /// Ended above the high watermark: first offset to last offset.
     unreplicated: BTreeMap<i64, i64>,
+    verifications: Verifications,
 }
 
 impl ProducerState {
@@ -202,6 +206,7 @@ impl ProducerState {
         let epoch = batch.producer_epoch();
         check_epoch(entry, context, epoch, base_offset, -1)?;
         if context.origin == Origin::Client {
+            self.check_verified_sequence(entry, context, batch.base_sequence(), base_offset)?;
             check_sequence(entry, context, epoch, batch.base_sequence(), base_offset)?;
         }
         let txn_open = entry.current_txn_first_offset.is_some();
@@ -226,6 +231,9 @@ impl ProducerState {
         if batch.is_transactional() && !txn_open {
             entry.current_txn_first_offset = Some(base_offset);
             update.started.push((base_offset, producer_id));
+        }
+        if batch.is_transactional() && self.verifications.is_settled_by(producer_id, epoch, false) {
+            update.verified.push(producer_id);
         }
         Ok(())
     }
@@ -256,6 +264,9 @@ impl ProducerState {
         entry.set_epoch(batch.producer_epoch());
         entry.coordinator_epoch = marker.coordinator_epoch;
         entry.last_timestamp = timestamp;
+        if self.verifications.is_settled_by(producer_id, batch.producer_epoch(), true) {
+            update.verified.push(producer_id);
+        }
         if let Some(first_offset) = first {
             update.completed.push(CompletedTxn { producer_id, first_offset, last_offset: offset, aborted: !marker.commit });
         }
@@ -270,6 +281,70 @@ impl ProducerState {
         for (first_offset, producer_id) in update.started.drain(..) {
             self.ongoing.insert(first_offset, producer_id);
         }
+        for producer_id in update.verified.drain(..) {
+            self.verifications.remove(producer_id);
+        }
+    }
+
+    /// Before the coordinator is asked whether this producer may write here: the guard to append with, `None` when its transaction is open.
+    pub fn start_verification(
+        &mut self,
+        producer_id: i64,
+        base_sequence: i32,
+        epoch: i16,
+        supports_epoch_bump: bool,
+        now_ms: i64,
+    ) -> Result<Option<VerificationGuard>, ProducerError> {
+        self.check_not_stale(producer_id, epoch)?;
+        if self.has_ongoing_transaction(producer_id, epoch) {
+            return Ok(None);
+        }
+        Ok(Some(self.verifications.start(producer_id, base_sequence, epoch, supports_epoch_bump, now_ms)))
+    }
+
+    /// A batch that opens a transaction needs the guard of a verification that is still current.
+    pub fn check_verification(&self, batch: &BatchView<'_>, verification: Verification) -> Result<(), ProducerError> {
+        let Verification::Required(guard) = verification else { return Ok(()) };
+        let (producer_id, epoch) = (batch.producer_id(), batch.producer_epoch());
+        if !batch.is_transactional() || batch.is_control() || self.has_ongoing_transaction(producer_id, epoch) {
+            return Ok(());
+        }
+        self.check_not_stale(producer_id, epoch)?;
+        if guard.is_some() && self.verifications.get(producer_id).map(|state| state.guard) == guard {
+            return Ok(());
+        }
+        Err(ProducerError { code: INVALID_TXN_STATE, message: "Record was not part of an ongoing transaction".into() })
+    }
+
+    fn check_not_stale(&self, producer_id: i64, epoch: i16) -> Result<(), ProducerError> {
+        match self.producers.get(&producer_id) {
+            Some(entry) if epoch < entry.epoch => Err(ProducerError {
+                code: INVALID_PRODUCER_EPOCH,
+                message: format!("Epoch of producer {producer_id} is {epoch}, which is smaller than the last seen epoch {}", entry.epoch),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// While the coordinator is asked about a producer, nothing may come before the lowest sequence it has tried to write.
+    fn check_verified_sequence(&self, entry: &ProducerEntry, context: Context<'_>, first: i32, offset: i64) -> Result<(), ProducerError> {
+        let Some(state) = self.verifications.get(entry.producer_id) else { return Ok(()) };
+        let (id, partition) = (entry.producer_id, context.topic_partition);
+        let message = if state.supports_epoch_bump && first != 0 && entry.batch_count == 0 {
+            format!(
+                "Invalid sequence number for producer {id} at offset {offset} in partition {partition}: {first} (incoming seq. number). \
+                 Expected sequence 0 for transactions v2 idempotent producer with no existing state."
+            )
+        } else if first > state.lowest_sequence {
+            format!(
+                "Out of order sequence number for producer {id} at offset {offset} in partition {partition}: \
+                 {first} (incoming seq. number), {} (earliest seen sequence)",
+                state.lowest_sequence
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ProducerError { code: OUT_OF_ORDER_SEQUENCE_NUMBER, message })
     }
 
     /// The last stable offset once this transaction is complete; goes into the transaction index.
@@ -304,10 +379,13 @@ impl ProducerState {
 
     pub fn remove_expired(&mut self, now_ms: i64, expiration_ms: i64) {
         self.producers.retain(|_, entry| !expired(entry, now_ms, expiration_ms));
+        self.verifications.remove_expired(now_ms, expiration_ms);
     }
 
+    /// Forgets what the log said. Whom the coordinator is being asked about is no matter of the log.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        let verifications = std::mem::take(&mut self.verifications);
+        *self = Self { verifications, ..Self::default() };
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::{AppendError, LogError};
 use crate::partition_metadata;
 use crate::producer_state::{Context, ProducerError, Update};
 use crate::segment::Appended;
+use crate::verification::{Verification, VerificationGuard};
 use base::Now;
 use base::disk::OpenMode;
 use bytes::Bytes;
@@ -38,7 +39,31 @@ impl Log {
         if matches!(origin, Origin::RaftLeader | Origin::Replication) {
             return self.append_as_is(&records, leader_epoch, origin, now);
         }
-        self.append_validated(&records, leader_epoch, origin, 0, now)
+        self.append_validated(&records, leader_epoch, origin, Verification::NotRequired, 0, now)
+    }
+
+    /// The same for a batch that may be part of a transaction: the one that opens it needs the guard of `start_verification`.
+    pub fn append_in_transaction(
+        &mut self,
+        records: Bytes,
+        leader_epoch: i32,
+        origin: Origin,
+        verification: Verification,
+        now: Now,
+    ) -> Result<AppendInfo, AppendError> {
+        self.append_validated(&records, leader_epoch, origin, verification, 0, now)
+    }
+
+    /// Begins the verification of a producer's transaction (KIP-890); `None` when the transaction is open in this log.
+    pub fn start_verification(
+        &mut self,
+        producer_id: i64,
+        base_sequence: i32,
+        epoch: i16,
+        supports_epoch_bump: bool,
+        now: Now,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        Ok(self.producers.start_verification(producer_id, base_sequence, epoch, supports_epoch_bump, now.wall_ms)?)
     }
 
     /// An end-of-transaction marker; version 2 transactions want a bumped epoch.
@@ -49,7 +74,7 @@ impl Log {
         transaction_version: i16,
         now: Now,
     ) -> Result<AppendInfo, AppendError> {
-        self.append_validated(&records, leader_epoch, Origin::Coordinator, transaction_version, now)
+        self.append_validated(&records, leader_epoch, Origin::Coordinator, Verification::NotRequired, transaction_version, now)
     }
 
     /// `leader_epoch`: the epoch the replica fetched with; batches from the first one with a later epoch on are dropped.
@@ -62,6 +87,7 @@ impl Log {
         records: &Bytes,
         leader_epoch: i32,
         origin: Origin,
+        verification: Verification,
         transaction_version: i16,
         now: Now,
     ) -> Result<AppendInfo, AppendError> {
@@ -99,6 +125,7 @@ impl Log {
                 info.size = 0;
                 return Ok(info);
             }
+            self.producers.check_verification(&header, verification)?;
             let context = Context { topic_partition: &self.topic_partition, origin, transaction_version };
             self.prepare(&mut update, context, &header, || valid.to_bytes())?;
         }
