@@ -15,6 +15,8 @@ pub mod metrics;
 mod node;
 mod producer_ids;
 mod session;
+mod txns;
+mod verify;
 
 pub use answer::{Handled, Parked, Response};
 pub use groups::{CommittedOffsets, CoordinatorStates, GroupCounts};
@@ -22,3 +24,4 @@ pub use handle::configs::Loggers;
 pub use metrics::Metrics;
 pub use node::{Broker, BrokerListener, BrokerParts};
 pub use session::Session;
+pub use txns::TxnStates;

@@ -4,9 +4,10 @@ use crate::fetch_session::FetchSessionCache;
 use crate::groups::{CommittedOffsets, CoordinatorStates, GroupCounts, Groups};
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+use crate::txns::{TxnStates, Txns};
 use crate::{Handled, Loggers, Session, auto_create::AutoCreate, handle};
 use arc_swap::ArcSwap;
-use base::{Instant, Now};
+use base::{Instant, Now, TopicPartition};
 use bytes::Bytes;
 use config::{BrokerConfig, Props};
 use controller::{ControllerClient, MetadataListener, MetadataUpdate};
@@ -14,6 +15,7 @@ use metadata::Image;
 use parking_lot::Mutex;
 use replica::PartitionSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -47,6 +49,7 @@ pub struct Broker {
     metrics: Arc<Metrics>,
     broker_epoch: AtomicI64,
     pub(crate) groups: Groups,
+    pub(crate) txns: Txns,
     pub(crate) fetch_sessions: FetchSessionCache,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) auto_create: AutoCreate,
@@ -62,6 +65,7 @@ impl Broker {
             cluster_id: parts.cluster_id,
             static_props: parts.static_props,
             groups: Groups::new(&parts.config, rng.u64(..)),
+            txns: Txns::new(&parts.config, &parts.image),
             fetch_sessions: FetchSessionCache::new(parts.config.max_incremental_fetch_session_cache_slots.max(0) as usize),
             config: ArcSwap::new(parts.config.clone()),
             static_config: parts.config,
@@ -108,6 +112,7 @@ impl Broker {
     /// Replaces the effective configuration, after dynamic configs changed.
     pub fn set_config(&self, config: Arc<BrokerConfig>) {
         self.groups.set_config(&config);
+        self.txns.set_config(&config);
         self.replicas.set_broker_config(config.clone(), &self.image.load());
         self.config.store(config);
     }
@@ -164,7 +169,17 @@ impl Broker {
         if !update.delta.is_empty() {
             self.apply_broker_configs(&update.delta, &update.image);
             self.groups.apply(self, &update.delta, &update.image, now);
+            self.txns.apply(self, &update.delta, &update.image);
         }
+    }
+
+    /// A log directory has failed: its partitions go offline, and coordinators whose state was there end; returns the partitions.
+    pub fn directory_failed(&self, dir: &Path, now: Now) -> Vec<TopicPartition> {
+        let gone = self.replicas.directory_failed(dir);
+        for partition in &gone {
+            self.groups.log_failed(partition, now);
+        }
+        gone
     }
 
     fn apply_broker_configs(&self, delta: &metadata::Delta, image: &Image) {
@@ -176,23 +191,26 @@ impl Broker {
     /// Loads what became ours to coordinate; called by housekeeping, away from the threads that answer requests. Returns whether
     /// there was anything.
     pub fn load_coordinators(&self, now: Now) -> bool {
-        self.groups.load_pending(self, now)
+        // Groups first: transactions that were prepared may have markers for them.
+        let groups = self.groups.load_pending(self, now);
+        self.txns.load_pending(self, now) || groups
     }
 
     /// Whether a coordinator waits to be loaded.
     pub fn has_coordinators_to_load(&self) -> bool {
-        self.groups.has_pending()
+        self.groups.has_pending() || self.txns.has_pending()
     }
 
     /// Runs what is due by the clock: group timers, expired fetch sessions. Returns when to come again.
     pub fn tick(&self, now: Now) -> Instant {
-        let groups = self.groups.tick(now);
+        let groups = self.groups.tick(now).min(self.txns.tick(self, now));
         // After the groups, whose tick sets the alarm that a new topic rings.
         groups.min(self.auto_create.tick(self, now))
     }
 
     /// Woken when something is due before the last `tick` said, or a coordinator waits to be loaded.
     pub fn set_alarm(&self, waker: Waker) {
+        self.txns.set_alarm(waker.clone());
         self.groups.set_alarm(waker);
     }
 
@@ -209,6 +227,11 @@ impl Broker {
     /// How far the coordinators are, for metrics.
     pub fn coordinator_states(&self) -> CoordinatorStates {
         self.groups.states()
+    }
+
+    /// How far the transaction coordinators are, for metrics.
+    pub fn transaction_states(&self) -> TxnStates {
+        self.txns.states()
     }
 
     /// What the coordinators have written, for metrics.

@@ -15,9 +15,46 @@ pub(crate) struct ProducerIds(Mutex<State>);
 struct State {
     next: i64,
     end: i64,
+    /// When this one is given out the next block is asked for.
+    prefetch_at: i64,
     asked: Option<ResponseSlot>,
     /// Requests that found no id; woken when a block arrives.
     waiting: Vec<Waker>,
+}
+
+impl State {
+    fn take(&mut self, broker: &Broker) -> Option<i64> {
+        if self.next >= self.end {
+            return None;
+        }
+        let id = self.next;
+        self.next += 1;
+        if id == self.prefetch_at {
+            self.ask(broker);
+        }
+        Some(id)
+    }
+
+    fn ask(&mut self, broker: &Broker) -> ResponseSlot {
+        self.asked
+            .get_or_insert_with(|| {
+                let slot = Slot::new();
+                let request =
+                    AllocateProducerIdsRequest { broker_id: broker.id(), broker_epoch: broker.broker_epoch(), ..Default::default() };
+                broker.controller().submit(RequestContext::default(), request.into(), slot.clone());
+                slot
+            })
+            .clone()
+    }
+
+    /// The answer of the controller: a block, shared out to all who wait.
+    fn accept(&mut self, answer: ControllerResponse) -> Result<(), ErrorCode> {
+        self.asked = None;
+        self.waiting.drain(..).for_each(Waker::wake);
+        let (start, len) = block(answer)?;
+        (self.next, self.end, self.prefetch_at) = (start, start + len, start + len * 9 / 10);
+        Ok(())
+    }
 }
 
 impl ProducerIds {
@@ -25,33 +62,49 @@ impl ProducerIds {
     pub fn next(&self, broker: &Broker, waker: &Waker) -> Option<Result<i64, ErrorCode>> {
         let mut state = self.0.lock();
         loop {
-            if state.next < state.end {
-                state.next += 1;
-                return Some(Ok(state.next - 1));
+            if let Some(id) = state.take(broker) {
+                return Some(Ok(id));
             }
-            let slot = match state.asked.clone() {
-                Some(slot) => slot,
-                None => {
-                    let slot = Slot::new();
-                    let request =
-                        AllocateProducerIdsRequest { broker_id: broker.id(), broker_epoch: broker.broker_epoch(), ..Default::default() };
-                    broker.controller().submit(RequestContext::default(), request.into(), slot.clone());
-                    state.asked = Some(slot.clone());
-                    slot
+            if let Err(error) = state.await_block(broker, waker)? {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// Whether there is an id to be had, or an error; `None` while a block is on its way: `waker` is woken then.
+    pub fn ready(&self, broker: &Broker, waker: &Waker) -> Option<Result<(), ErrorCode>> {
+        let mut state = self.0.lock();
+        match state.next < state.end {
+            true => Some(Ok(())),
+            false => state.await_block(broker, waker),
+        }
+    }
+
+    /// The next id, for who cannot wait. Where there is none a block is asked for, and the client is told to come again.
+    pub fn try_next(&self, broker: &Broker) -> Result<i64, ErrorCode> {
+        let mut state = self.0.lock();
+        if let Some(id) = state.take(broker) {
+            return Ok(id);
+        }
+        let arrived = state.ask(broker).take();
+        // The asker that waits for a block may have left its waker in the slot, which stays there.
+        match arrived.map(|answer| state.accept(answer)) {
+            Some(Ok(())) => state.take(broker).ok_or(ErrorCode::CoordinatorLoadInProgress),
+            Some(Err(_)) | None => Err(ErrorCode::CoordinatorLoadInProgress),
+        }
+    }
+}
+
+impl State {
+    fn await_block(&mut self, broker: &Broker, waker: &Waker) -> Option<Result<(), ErrorCode>> {
+        // The slot remembers one waker, the last; it wakes that one, and the block is shared out to the rest from here.
+        match self.ask(broker).poll(waker) {
+            Some(answer) => Some(self.accept(answer)),
+            None => {
+                if !self.waiting.iter().any(|w| w.will_wake(waker)) {
+                    self.waiting.push(waker.clone());
                 }
-            };
-            // The slot remembers one waker, the last; it wakes that one, and the block is shared out to the rest from here.
-            let Some(answer) = slot.poll(waker) else {
-                if !state.waiting.iter().any(|w| w.will_wake(waker)) {
-                    state.waiting.push(waker.clone());
-                }
-                return None;
-            };
-            state.asked = None;
-            state.waiting.drain(..).for_each(Waker::wake);
-            match block(answer) {
-                Ok((start, len)) => (state.next, state.end) = (start, start + len),
-                Err(error) => return Some(Err(error)),
+                None
             }
         }
     }

@@ -25,6 +25,7 @@ mod shard;
 #[cfg(test)]
 mod testing;
 mod timers;
+pub mod txn;
 
 pub use config::{Bounded, GroupConfig, MigrationPolicy};
 pub use output::{Append, CoordinatorRecord, Output, Producer, Reply, RequestContext, ShardLog, Token, drive};

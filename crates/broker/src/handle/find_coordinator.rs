@@ -2,13 +2,14 @@
 
 use super::topic_partitions::endpoint;
 use crate::answer::Handled;
-use crate::auto_create::OFFSETS_TOPIC;
+use crate::auto_create::{OFFSETS_TOPIC, TRANSACTION_STATE_TOPIC};
 use crate::context::Context;
 use wire::ErrorCode;
 use wire::messages::find_coordinator_response::Coordinator;
 use wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
 
 pub(super) fn handle(c: &mut Context, request: FindCoordinatorRequest) -> Handled {
@@ -33,12 +34,14 @@ fn find(c: &Context, key_type: i8, key: String) -> Coordinator {
     if !(GROUP..=SHARE).contains(&key_type) {
         return none(key, ErrorCode::InvalidRequest);
     }
-    if key_type != GROUP {
-        // Transactions and share groups have no coordinator here yet; clients fail at once instead of asking again and again.
-        return none(key, ErrorCode::UnsupportedVersion);
-    }
-    let Some(topic) = c.image.topics.get(OFFSETS_TOPIC) else {
-        c.broker.auto_create.create_internal(c.broker, OFFSETS_TOPIC);
+    let internal = match key_type {
+        GROUP => OFFSETS_TOPIC,
+        TRANSACTION => TRANSACTION_STATE_TOPIC,
+        // Share groups have no coordinator here yet; clients fail at once instead of asking again and again.
+        _ => return none(key, ErrorCode::UnsupportedVersion),
+    };
+    let Some(topic) = c.image.topics.get(internal) else {
+        c.broker.auto_create.create_internal(c.broker, internal);
         return none(key, ErrorCode::CoordinatorNotAvailable);
     };
     let index = base::hash::coordinator_partition(&key, topic.partitions.len() as i32);

@@ -1,27 +1,42 @@
-//! InitProducerId for idempotent producers: a fresh id, epoch 0. Kafka: `TransactionCoordinator.handleInitProducerId` without a transactional id.
+//! InitProducerId: for idempotent producers a fresh id with epoch 0; for transactional ones what the coordinator of their id says.
+//! Kafka: `KafkaApis.handleInitProducerIdRequest`, `TransactionCoordinator.handleInitProducerId`.
 
+use super::txn::{error_of, producer_of};
 use crate::Broker;
 use crate::answer::{Handled, ReplyTo, Response, Wait};
 use crate::context::Context;
+use crate::txns::TxnSlot;
 use base::{Instant, Now};
+use coordinator::txn::{InitProducerId, TxnReply};
 use std::task::Waker;
 use wire::ErrorCode;
 use wire::messages::{InitProducerIdRequest, InitProducerIdResponse};
 
 /// The client sets no timeout; Kafka waits this long for a block of ids.
 const TIMEOUT_MS: i32 = 30_000;
+/// Clients know PRODUCER_FENCED from here on.
+const FENCED_VERSION: i16 = 4;
 
 pub(super) fn handle(c: &mut Context, request: InitProducerIdRequest) -> Handled {
-    if let Some(transactional_id) = request.transactional_id {
-        let error = if transactional_id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::CoordinatorNotAvailable };
-        return c.answer(&refused(error));
-    }
-    // An id and an epoch come together or not at all.
-    if (request.producer_id < 0) != (request.producer_epoch < 0) {
-        return c.answer(&refused(ErrorCode::InvalidRequest));
-    }
+    let expected = match (request.producer_id, request.producer_epoch) {
+        (-1, -1) => None,
+        // An id and an epoch come together or not at all.
+        (-1, _) | (_, -1) => return c.answer(&refused(ErrorCode::InvalidRequest)),
+        producer => Some(producer),
+    };
     let deadline = c.deadline(TIMEOUT_MS);
-    c.park(AwaitId { reply: c.reply, deadline }, deadline)
+    let Some(transactional_id) = request.transactional_id else {
+        return c.park(AwaitId { reply: c.reply, deadline }, deadline);
+    };
+    let request = InitProducerId {
+        transactional_id,
+        timeout_ms: request.transaction_timeout_ms,
+        expected,
+        enable_two_phase_commit: request.enable2_pc,
+        keep_prepared: request.keep_prepared_txn,
+    };
+    let ids_by = deadline;
+    c.park(AwaitTxn { reply: c.reply, request, ids_by, state: State::Ask }, Instant::FAR_FUTURE)
 }
 
 struct AwaitId {
@@ -38,6 +53,63 @@ impl Wait for AwaitId {
             None => return None,
         };
         self.reply.encode(&response)
+    }
+}
+
+struct AwaitTxn {
+    reply: ReplyTo,
+    request: InitProducerId,
+    /// Ids are waited for until then.
+    ids_by: Instant,
+    state: State,
+}
+
+enum State {
+    Ask,
+    Asked(TxnSlot),
+    /// The coordinator found no fresh producer id.
+    AwaitIds,
+}
+
+impl Wait for AwaitTxn {
+    fn poll(&mut self, broker: &Broker, now: Now, waker: &Waker) -> Option<Response> {
+        loop {
+            let reply = match &self.state {
+                State::Ask => {
+                    let request = &self.request;
+                    let asked = broker
+                        .txns
+                        .call(broker, &request.transactional_id, now, |shard, step, token| shard.init_producer_id(step, token, request));
+                    match asked {
+                        Ok(slot) => {
+                            self.state = State::Asked(slot);
+                            continue;
+                        }
+                        // What is wrong with a request is said before it is looked for whom it concerns.
+                        Err(_) if request.transactional_id.is_empty() => TxnReply::Failed(ErrorCode::InvalidRequest),
+                        Err(error) => TxnReply::Failed(error),
+                    }
+                }
+                State::Asked(slot) => match slot.poll(waker)? {
+                    TxnReply::Failed(ErrorCode::CoordinatorLoadInProgress) if now.mono < self.ids_by => {
+                        self.state = State::AwaitIds;
+                        continue;
+                    }
+                    reply => reply,
+                },
+                State::AwaitIds => match broker.producer_ids.ready(broker, waker) {
+                    Some(Ok(())) => {
+                        self.state = State::Ask;
+                        continue;
+                    }
+                    Some(Err(error)) => TxnReply::Failed(retriable(error)),
+                    None => return None,
+                },
+            };
+            let (producer_id, producer_epoch) = producer_of(&reply);
+            let error_code = error_of(&reply, self.reply.version, FENCED_VERSION).code();
+            return self.reply.encode(&InitProducerIdResponse { error_code, producer_id, producer_epoch, ..Default::default() });
+        }
     }
 }
 

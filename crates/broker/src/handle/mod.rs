@@ -1,5 +1,7 @@
 //! From a frame to a handler: one file per API, named as the API.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod api_versions;
 pub(crate) mod configs;
 mod consumer_group;
@@ -10,18 +12,23 @@ mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod gather;
 mod group;
 mod init_producer_id;
 mod list_offsets;
+mod list_transactions;
 mod log_dirs;
 mod metadata;
 mod offset_for_leader_epoch;
 mod offsets;
 mod produce;
+mod produce_in_transaction;
 mod topic_partitions;
+mod txn;
 mod unavailable;
 
 use crate::answer::{Handled, ReplyTo};
@@ -84,6 +91,11 @@ fn route(key: ApiKey, c: Context, r: Reader) -> Handled {
         ApiKey::CreatePartitions => run(c, r, create_partitions::handle),
         ApiKey::DeleteRecords => run(c, r, delete_records::handle),
         ApiKey::InitProducerId => run(c, r, init_producer_id::handle),
+        ApiKey::AddPartitionsToTxn => run(c, r, add_partitions_to_txn::handle),
+        ApiKey::AddOffsetsToTxn => run(c, r, add_offsets_to_txn::handle),
+        ApiKey::EndTxn => run(c, r, end_txn::handle),
+        ApiKey::DescribeTransactions => run(c, r, describe_transactions::handle),
+        ApiKey::ListTransactions => run(c, r, list_transactions::handle),
         ApiKey::OffsetForLeaderEpoch => run(c, r, offset_for_leader_epoch::handle),
         ApiKey::DescribeConfigs => run(c, r, configs::describe),
         ApiKey::AlterConfigs => run(c, r, configs::alter),

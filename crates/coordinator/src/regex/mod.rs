@@ -31,6 +31,22 @@ impl Pattern {
     }
 }
 
+/// An expression for other names than those of topics, which may have characters beyond ASCII: those only match what matches any byte.
+#[derive(Clone, Debug)]
+pub struct Expression(Regex);
+
+impl Expression {
+    /// The error says why not, in RE2J's words.
+    pub fn compile(pattern: &str) -> Result<Self, String> {
+        build(pattern).map(Expression).map_err(|error| error.to_string())
+    }
+
+    /// Whether the whole of `text` matches.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text.as_bytes())
+    }
+}
+
 /// Whether members can subscribe by this expression; the error says why not, in RE2J's words.
 pub fn check(pattern: &str) -> Result<(), String> {
     build(pattern).map(drop).map_err(|error| error.to_string())
