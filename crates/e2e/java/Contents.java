@@ -40,6 +40,8 @@ public final class Contents {
                 for (int p = 0; p < partitions; p++) {
                     TopicPartition tp = new TopicPartition(t, p);
                     Check.check("records of " + tp, () -> records(tp, "read_uncommitted"));
+                    Check.check("committed records of " + tp, () -> records(tp, "read_committed"));
+                    Check.check("producers of " + tp, () -> producers(admin, tp));
                     Check.check("offsets of " + tp, () -> {
                         List<String> out = new ArrayList<>();
                         // Leader epochs grow with every start, so they are left out.
@@ -51,6 +53,14 @@ public final class Contents {
                     });
                 }
             }
+            TreeMap<String, String> transactions = new TreeMap<>();
+            admin.listTransactions().all().get().forEach(t -> transactions.put(t.transactionalId(), t.state() + ", producer " + t.producerId()));
+            transactions.forEach((id, listed) -> Check.check("transaction " + id, () -> {
+                var d = admin.describeTransactions(List.of(id)).all().get().get(id);
+                TreeSet<String> partitions = new TreeSet<>();
+                d.topicPartitions().forEach(tp -> partitions.add(tp.toString()));
+                return listed + ", epoch " + d.producerEpoch() + ", timeout " + d.transactionTimeoutMs() + ", since " + d.transactionStartTimeMs().orElse(-1) + ", in " + partitions;
+            }));
             TreeSet<String> groups = new TreeSet<>();
             admin.listGroups().all().get().forEach(g -> groups.add(g.groupId()));
             for (String g : groups) {
@@ -66,6 +76,13 @@ public final class Contents {
             }
         }
         System.exit(0);
+    }
+
+    private static Object producers(Admin admin, TopicPartition tp) throws Exception {
+        List<String> out = new ArrayList<>();
+        for (var p : admin.describeProducers(List.of(tp)).partitionResult(tp).get().activeProducers())
+            out.add(p.producerId() + " epoch " + p.producerEpoch() + " sequence " + p.lastSequence() + " at " + p.lastTimestamp() + " coordinator " + p.coordinatorEpoch().orElse(-1) + " open " + p.currentTransactionStartOffset().orElse(-1));
+        return Check.sorted(out);
     }
 
     private static String records(TopicPartition tp, String isolation) {

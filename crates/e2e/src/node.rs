@@ -122,6 +122,13 @@ impl Node {
         self.running = Some(running);
     }
 
+    /// The other kind starts on the same directory, port and properties, after this one has stopped or was killed.
+    pub fn take_over(&mut self, kind: Kind) {
+        self.clear_log();
+        self.kind = if repo::self_check() { Kind::Apache } else { kind };
+        self.start_again();
+    }
+
     /// Starts without waiting for anything.
     pub fn spawn(&mut self) {
         let log = self.log_file();
