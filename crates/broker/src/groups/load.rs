@@ -11,7 +11,7 @@ use record::EndTxnMarker;
 use replica::Partition;
 use std::collections::HashMap;
 use std::sync::Arc;
-use storage::ReadLimit;
+use storage::{ReadLimit, Verification};
 
 /// How much of the log is read at a time.
 const READ_BYTES: usize = 5 * 1024 * 1024;
@@ -49,7 +49,16 @@ impl Groups {
                 // Only now: whoever changes the image later finds the shard active and tells it.
                 shard.metadata_changed(&broker.image(), None);
                 let output = shard.on_loaded(now, end, partition.high_watermark());
-                let mut active = Active { shard, partition, waiting: HashMap::new(), counts: self.counts.clone(), by_timer: false };
+                let mut active = Active {
+                    shard,
+                    partition,
+                    waiting: HashMap::new(),
+                    counts: self.counts.clone(),
+                    by_timer: false,
+                    verification: Verification::NotRequired,
+                    watch: None,
+                    committed: self.committed_waker(),
+                };
                 active.carry_out(now, output);
                 self.ring_if_earlier(active.shard.next_deadline());
                 State::Active(Box::new(active))

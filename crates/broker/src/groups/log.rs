@@ -6,7 +6,7 @@ use coordinator::{CoordinatorRecord, Producer, ShardLog};
 use record::{BatchBuilder, BatchFields};
 use replica::{Acks, Partition};
 use std::sync::Arc;
-use storage::AppendOrigin;
+use storage::{AppendOrigin, Verification};
 use wire::ErrorCode;
 
 pub(super) struct PartitionLog<'a> {
@@ -15,6 +15,8 @@ pub(super) struct PartitionLog<'a> {
     pub counts: &'a GroupCounts,
     /// What is written, is written because something expired.
     pub by_timer: bool,
+    /// For the batches with a producer.
+    pub verification: Verification,
 }
 
 impl ShardLog for PartitionLog<'_> {
@@ -32,7 +34,11 @@ impl ShardLog for PartitionLog<'_> {
             batch.append(self.now.wall_ms, Some(&record.key), record.value.as_deref(), &[]);
         }
         let bytes = batch.build().map_err(|_| ErrorCode::UnknownServerError)?;
-        match self.partition.append(bytes, Acks::All, AppendOrigin::Coordinator, self.now) {
+        let appended = match producer {
+            Some(_) => self.partition.append_in_transaction(bytes, Acks::All, AppendOrigin::Coordinator, self.verification, self.now),
+            None => self.partition.append(bytes, Acks::All, AppendOrigin::Coordinator, self.now),
+        };
+        match appended {
             Ok(done) => {
                 self.counts.add(records, self.by_timer);
                 Ok(done.info.first_offset)

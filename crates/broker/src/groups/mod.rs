@@ -9,17 +9,18 @@ mod view;
 
 use crate::Broker;
 use crate::auto_create::OFFSETS_TOPIC;
-use base::{Instant, Now, Slot, Uuid};
+use base::{Instant, Now, Slot, TopicPartition, Uuid};
 use config::BrokerConfig;
 use coordinator::{Bounded, GroupConfig, MigrationPolicy, Output, Reply, Shard, Token, drive};
 use log::PartitionLog;
 use metadata::{Delta, Image};
 use parking_lot::{Mutex, RwLock};
-use replica::Partition;
+use replica::{Partition, Watch};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Wake, Waker};
+use storage::Verification;
 pub use view::{CommittedOffsets, CoordinatorStates, GroupCounts};
 use wire::ErrorCode;
 
@@ -32,7 +33,7 @@ pub(crate) struct Groups {
     config: Mutex<GroupConfig>,
     rng: Mutex<fastrand::Rng>,
     next_token: AtomicU64,
-    alarm: Mutex<Alarm>,
+    alarm: Arc<Mutex<Alarm>>,
     counts: Arc<GroupCounts>,
 }
 
@@ -40,6 +41,15 @@ pub(crate) struct Groups {
 struct Alarm {
     at: Instant,
     waker: Waker,
+}
+
+/// Wakes who ticks the groups: records of a shard are committed now, and replies wait for that.
+struct Committed(Arc<Mutex<Alarm>>);
+
+impl Wake for Committed {
+    fn wake(self: Arc<Self>) {
+        self.0.lock().waker.wake_by_ref();
+    }
 }
 
 struct Cell {
@@ -63,17 +73,45 @@ struct Active {
     counts: Arc<GroupCounts>,
     /// A timer is what is being carried out.
     by_timer: bool,
+    /// What a transactional write of the request that is being carried out has to show to the log.
+    verification: Verification,
+    /// There while replies wait for the high watermark: for other replicas, or for a flush.
+    watch: Option<Watch>,
+    committed: Waker,
 }
 
 impl Active {
     /// Carries out a step of the shard and hands out the replies that are ready.
     fn carry_out(&mut self, now: Now, output: Output) {
-        let mut log = PartitionLog { partition: &self.partition, now, counts: &self.counts, by_timer: self.by_timer };
-        let replies = drive(&mut self.shard, now, output, &mut log);
-        for (token, reply) in replies {
-            if let Some(slot) = self.waiting.remove(&token) {
-                slot.fill(reply);
+        let mut output = output;
+        self.watch = None;
+        loop {
+            let mut log = PartitionLog {
+                partition: &self.partition,
+                now,
+                counts: &self.counts,
+                by_timer: self.by_timer,
+                verification: self.verification,
+            };
+            let replies = drive(&mut self.shard, now, std::mem::take(&mut output), &mut log);
+            for (token, reply) in replies {
+                if let Some(slot) = self.waiting.remove(&token) {
+                    slot.fill(reply);
+                }
             }
+            let Some(end) = self.shard.awaited_high_watermark() else { return };
+            self.watch = self.partition.watch(end, &self.committed);
+            // Without a watch the high watermark has got there meanwhile; or the log is gone, and the writes time out.
+            if self.watch.is_some() || self.partition.high_watermark() < end {
+                return;
+            }
+        }
+    }
+
+    /// Hands out what waited for the high watermark, if it has got there.
+    fn follow_high_watermark(&mut self, now: Now) {
+        if self.shard.awaited_high_watermark().is_some_and(|end| self.partition.high_watermark() >= end) {
+            self.carry_out(now, Output::default());
         }
     }
 
@@ -96,7 +134,7 @@ impl Groups {
             config: Mutex::new(group_config(config)),
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             next_token: AtomicU64::new(0),
-            alarm: Mutex::new(Alarm { at: Instant::FAR_FUTURE, waker: Waker::noop().clone() }),
+            alarm: Arc::new(Mutex::new(Alarm { at: Instant::FAR_FUTURE, waker: Waker::noop().clone() })),
             counts: Arc::default(),
         }
     }
@@ -143,6 +181,18 @@ impl Groups {
         self.step(partition, now, |_| (), step)
     }
 
+    /// As `call`, for a request that writes as part of a transaction, which was verified.
+    pub fn call_in_transaction(
+        &self,
+        group_id: &str,
+        now: Now,
+        verification: Verification,
+        step: impl FnOnce(&mut Shard, Token) -> Output,
+    ) -> Result<ReplySlot, ErrorCode> {
+        let partition = self.partition_of(group_id).ok_or(ErrorCode::NotCoordinator)?;
+        self.step(partition, now, |active| active.verification = verification, step)
+    }
+
     /// As `call_partition`, for who looks at groups from outside: members whose session has ended by `now` are gone, however late the timers are.
     /// Not for members: to them a late timer is a grace.
     pub fn ask_partition(&self, partition: i32, now: Now, step: impl FnOnce(&mut Shard, Token) -> Output) -> Result<ReplySlot, ErrorCode> {
@@ -169,6 +219,7 @@ impl Groups {
         active.waiting.insert(token, slot.clone());
         let output = step(&mut active.shard, token);
         active.carry_out(now, output);
+        active.verification = Verification::NotRequired;
         let deadline = active.shard.next_deadline();
         drop(cell);
         self.ring_if_earlier(deadline);
@@ -225,6 +276,13 @@ impl Groups {
         self.alarm.lock().waker.wake_by_ref();
     }
 
+    /// The directory of a partition has failed; if it was one of ours, its groups have no coordinator any more.
+    pub fn log_failed(&self, partition: &TopicPartition, now: Now) {
+        if partition.topic == OFFSETS_TOPIC {
+            self.resign(partition.partition, now);
+        }
+    }
+
     fn resign(&self, index: i32, now: Now) {
         let Some(cell) = self.shards.write().remove(&index) else { return };
         if let State::Active(mut active) = std::mem::replace(&mut cell.lock().state, State::Gone) {
@@ -250,12 +308,18 @@ impl Groups {
         for cell in self.cells() {
             let mut cell = cell.lock();
             let State::Active(active) = &mut cell.state else { continue };
+            active.follow_high_watermark(now);
             active.run_due(now);
             next = next.min(active.shard.next_deadline());
         }
         let mut alarm = self.alarm.lock();
         alarm.at = alarm.at.min(next);
         alarm.at
+    }
+
+    /// For the watches of shards.
+    fn committed_waker(&self) -> Waker {
+        Waker::from(Arc::new(Committed(self.alarm.clone())))
     }
 
     fn next_rng(&self) -> fastrand::Rng {

@@ -11,6 +11,7 @@ mod create_topics;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_producers;
 mod describe_topic_partitions;
 mod describe_transactions;
 mod end_txn;
@@ -29,7 +30,9 @@ mod produce;
 mod produce_in_transaction;
 mod topic_partitions;
 mod txn;
+mod txn_offset_commit;
 mod unavailable;
+mod write_txn_markers;
 
 use crate::answer::{Handled, ReplyTo};
 use crate::context::Context;
@@ -85,6 +88,9 @@ fn route(key: ApiKey, c: Context, r: Reader) -> Handled {
         ApiKey::ListGroups => run(c, r, group::list),
         ApiKey::DeleteGroups => run(c, r, group::delete),
         ApiKey::OffsetDelete => run(c, r, offsets::delete),
+        ApiKey::TxnOffsetCommit => run(c, r, txn_offset_commit::handle),
+        ApiKey::WriteTxnMarkers => run(c, r, write_txn_markers::handle),
+        ApiKey::DescribeProducers => run(c, r, describe_producers::handle),
         ApiKey::ApiVersions => run(c, r, api_versions::handle),
         ApiKey::CreateTopics => run(c, r, create_topics::handle),
         ApiKey::DeleteTopics => run(c, r, delete_topics::handle),

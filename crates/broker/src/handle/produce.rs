@@ -1,16 +1,20 @@
 //! Produce. Hot path: the records stay the slice of the frame they came in; the log patches their header and writes them.
 //! Kafka: `KafkaApis.handleProduceRequest`, `ReplicaManager.handleProduceAppend`, `DelayedProduce`.
 
+use super::produce_in_transaction::{self, is_part_of_transaction};
 use crate::Broker;
 use crate::answer::{Handled, ReplyTo, Response, Wait};
 use crate::auto_create::is_internal;
 use crate::context::Context;
+use crate::verify::Verified;
 use base::{Instant, Now};
 use bytes::Bytes;
-use replica::{Acks, Partition, PartitionError, Watch};
+use metadata::Image;
+use replica::{Acks, Partition, PartitionError, Progress, Watch};
 use std::sync::Arc;
 use std::task::Waker;
-use storage::AppendOrigin;
+use std::time::Duration;
+use storage::{AppendOrigin, Verification};
 use wire::ErrorCode;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
@@ -20,54 +24,101 @@ use wire::messages::{ProduceRequest, ProduceResponse};
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
-    let acks = match request.acks {
-        0 => Some(Acks::None),
-        1 => Some(Acks::Leader),
-        -1 => Some(Acks::All),
-        _ => None,
-    };
-    let mut append = Append { c, acks, transactional_id: request.transactional_id.as_deref(), pending: Vec::new(), failed: false };
-    let responses: Vec<TopicProduceResponse> = request.topic_data.into_iter().map(|topic| append.topic(topic)).collect();
-    let Append { pending, failed, .. } = append;
-
-    if acks == Some(Acks::None) {
-        // There is no answer that could carry an error; closing makes the client look for the leader again.
-        return if failed { Handled::Close("a Produce with acks=0 failed".into()) } else { Handled::NoResponse };
+    if produce_in_transaction::is_transactional(&request) {
+        return produce_in_transaction::handle(c, request);
     }
-    let response = ProduceResponse { responses, ..Default::default() };
-    if pending.is_empty() {
-        return c.answer(&response);
+    let produce = Produce::new(c, request.acks, request.timeout_ms);
+    match produce.append_all(c.broker, &c.image, c.now, request.topic_data, None) {
+        Appended::Done(response) => c.answer(&response),
+        Appended::Unanswered { failed: None } => Handled::NoResponse,
+        Appended::Unanswered { failed: Some(reason) } => Handled::Close(reason),
+        Appended::Waiting(wait) => {
+            let deadline = wait.deadline;
+            c.park(wait, deadline)
+        }
     }
-    let deadline = c.deadline(request.timeout_ms);
-    c.park(AwaitReplicas { reply: c.reply, response, pending, deadline, watch: None }, deadline)
 }
 
-struct Append<'a, 'b> {
-    c: &'a Context<'b>,
+/// What a Produce says besides its records.
+pub(super) struct Produce {
+    pub reply: ReplyTo,
     acks: Option<Acks>,
-    transactional_id: Option<&'a str>,
+    timeout_ms: i32,
+    /// May write to internal topics.
+    is_admin: bool,
+}
+
+pub(super) enum Appended {
+    Done(ProduceResponse),
+    /// Acks=0: there is no answer that could carry an error; closing makes the client look for the leader again.
+    Unanswered {
+        failed: Option<String>,
+    },
+    Waiting(AwaitReplicas),
+}
+
+impl Produce {
+    pub fn new(c: &Context, acks: i16, timeout_ms: i32) -> Self {
+        let acks = match acks {
+            0 => Some(Acks::None),
+            1 => Some(Acks::Leader),
+            -1 => Some(Acks::All),
+            _ => None,
+        };
+        Produce { reply: c.reply, acks, timeout_ms, is_admin: c.client_id == ADMIN_CLIENT_ID }
+    }
+
+    /// Appends every batch; those of a transaction as far as `verified` lets them.
+    pub fn append_all(
+        &self,
+        broker: &Broker,
+        image: &Image,
+        now: Now,
+        topics: Vec<TopicProduceData>,
+        verified: Option<&Verified>,
+    ) -> Appended {
+        let mut append = Append { produce: self, broker, image, now, verified, pending: Vec::new(), failed: false };
+        let responses: Vec<TopicProduceResponse> = topics.into_iter().map(|topic| append.topic(topic)).collect();
+        let Append { pending, failed, .. } = append;
+        if self.acks == Some(Acks::None) {
+            return Appended::Unanswered { failed: failed.then(|| "a Produce with acks=0 failed".into()) };
+        }
+        let response = ProduceResponse { responses, ..Default::default() };
+        let Some(acks) = self.acks.filter(|_| !pending.is_empty()) else { return Appended::Done(response) };
+        let deadline = now.mono + Duration::from_millis(self.timeout_ms.max(0) as u64);
+        Appended::Waiting(AwaitReplicas { reply: self.reply, acks, response, pending, deadline, watch: None })
+    }
+}
+
+struct Append<'a> {
+    produce: &'a Produce,
+    broker: &'a Broker,
+    image: &'a Image,
+    now: Now,
+    /// What the transaction coordinator said about the partitions; `None` where it was not to be asked.
+    verified: Option<&'a Verified>,
     pending: Vec<Pending>,
     failed: bool,
 }
 
-impl Append<'_, '_> {
+impl Append<'_> {
     fn topic(&mut self, topic: TopicProduceData) -> TopicProduceResponse {
         let by_id = !topic.topic_id.is_zero();
         let known = match by_id {
-            true => self.c.image.topics.get_by_id(topic.topic_id),
-            false => self.c.image.topics.get(&topic.name),
+            true => self.image.topics.get_by_id(topic.topic_id),
+            false => self.image.topics.get(&topic.name),
         };
-        let metrics = self.c.broker.metrics();
+        let metrics = self.broker.metrics();
         let partitions = topic.partition_data.into_iter().map(|data| {
             metrics.traffic.produce_requests.add(1);
             let result = match known {
                 Some(known) => self.partition(known, &data),
-                None if by_id || self.c.version() >= 13 => Err(ErrorCode::UnknownTopicId.into()),
+                None if by_id || self.produce.reply.version >= 13 => Err(ErrorCode::UnknownTopicId.into()),
                 None => Err(ErrorCode::UnknownTopicOrPartition.into()),
             };
             result.unwrap_or_else(|error| {
                 self.failed = true;
-                let traffic = known.and_then(|topic| self.c.broker.replicas().traffic_of(&topic.name));
+                let traffic = known.and_then(|topic| self.broker.replicas().traffic_of(&topic.name));
                 metrics.produce_failed(traffic.as_deref(), &error, data.records.as_ref().map_or(0, wire::Records::len) as u64);
                 refused(data.index, error)
             })
@@ -80,24 +131,38 @@ impl Append<'_, '_> {
         if !topic.partitions.contains_key(&data.index) {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
-        let Some(acks) = self.acks else {
+        let records = records(self.produce.reply.version, data)?;
+        // Somebody else's answer to a batch of a transaction comes before any of our own.
+        let verification = match self.verified.filter(|_| is_part_of_transaction(&records)) {
+            Some(verified) => match verified.check(&topic.name, data.index) {
+                Ok(verification) => verification,
+                Err(error) => {
+                    self.failed = true;
+                    return Ok(produce_in_transaction::refused(data.index, error, self.produce.reply.version));
+                }
+            },
+            None => Verification::NotRequired,
+        };
+        let Some(acks) = self.produce.acks else {
             return Err(ErrorCode::InvalidRequiredAcks.into());
         };
-        if is_internal(&topic.name) && self.c.client_id != ADMIN_CLIENT_ID {
+        if is_internal(&topic.name) && !self.produce.is_admin {
             let message = format!("Cannot append to internal topic {}", topic.name);
             return Err(PartitionError::new(ErrorCode::InvalidTopicException, message));
         }
-        let records = records(self.c.version(), self.transactional_id, data)?;
-        let partition = self.c.broker.replicas().get_by_id(topic.id, data.index).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let partition = self.broker.replicas().get_by_id(topic.id, data.index).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let size = records.len() as u64;
         partition.traffic.produce_requests.add(1);
-        let done = partition.append(records, acks, AppendOrigin::Client, self.c.now)?;
+        let done = match verification {
+            Verification::NotRequired => partition.append(records, acks, AppendOrigin::Client, self.now)?,
+            required => partition.append_in_transaction(records, acks, AppendOrigin::Client, required, self.now)?,
+        };
         let messages = done.info.record_count.max(0) as u64;
-        for traffic in [&self.c.broker.metrics().traffic, &*partition.traffic] {
+        for traffic in [&self.broker.metrics().traffic, &*partition.traffic] {
             traffic.bytes_in.add(size);
             traffic.messages_in.add(messages);
         }
-        if acks == Acks::All && done.high_watermark < done.required_high_watermark {
+        if done.must_wait(acks) {
             self.pending.push(Pending { partition, offset: done.required_high_watermark, topic_id: topic.id, index: data.index });
         }
         Ok(PartitionProduceResponse {
@@ -110,18 +175,10 @@ impl Append<'_, '_> {
     }
 }
 
-/// `ProduceRequest.validateRecords`: exactly one batch, of the current format, no zstd before version 7; and no transaction without a
-/// transactional id that is allowed to have it.
-fn records(version: i16, transactional_id: Option<&str>, data: &PartitionProduceData) -> Result<Bytes, PartitionError> {
+/// `ProduceRequest.validateRecords`: exactly one batch, of the current format, no zstd before version 7.
+pub(super) fn records(version: i16, data: &PartitionProduceData) -> Result<Bytes, PartitionError> {
     let records = data.records.as_ref().and_then(|r| r.to_bytes().ok()).unwrap_or_default();
     record::check_produce(&records, version).map_err(|e| PartitionError::from(ErrorCode::from_code(e.code())))?;
-    const TRANSACTIONAL: u8 = 0x10;
-    if records.get(22).is_some_and(|attributes| attributes & TRANSACTIONAL != 0) {
-        return Err(match transactional_id {
-            Some(_) => PartitionError::new(ErrorCode::InvalidTxnState, "this broker does not take part in transactions yet"),
-            None => ErrorCode::TransactionalIdAuthorizationFailed.into(),
-        });
-    }
     Ok(records)
 }
 
@@ -155,7 +212,7 @@ fn refused(index: i32, error: PartitionError) -> PartitionProduceResponse {
     }
 }
 
-/// A batch that is in the leader's log and not yet on all in-sync replicas.
+/// A batch that is in the leader's log and not yet on all in-sync replicas, or not yet flushed.
 struct Pending {
     partition: Arc<Partition>,
     offset: i64,
@@ -163,12 +220,13 @@ struct Pending {
     index: i32,
 }
 
-/// Produce with acks=all waits until every high watermark has passed its batch.
-struct AwaitReplicas {
+/// Produce with acks=all waits until every high watermark has passed its batch; with acks=1, for flushes where flush.messages wants them.
+pub(super) struct AwaitReplicas {
     reply: ReplyTo,
+    acks: Acks,
     response: ProduceResponse,
     pending: Vec<Pending>,
-    deadline: Instant,
+    pub deadline: Instant,
     /// One watch at a time: all have to be reached, in whatever order.
     watch: Option<Watch>,
 }
@@ -177,20 +235,19 @@ impl Wait for AwaitReplicas {
     fn poll(&mut self, _broker: &Broker, now: Now, waker: &Waker) -> Option<Response> {
         self.watch = None;
         while let Some(next) = self.pending.last() {
-            if !next.partition.is_leader() {
-                let done = self.pending.pop()?;
-                self.fail(&done, ErrorCode::NotLeaderOrFollower);
-                continue;
-            }
-            match next.partition.watch(next.offset, waker) {
-                None => {
+            match next.partition.watch_append(next.offset, self.acks, waker) {
+                Progress::Done => {
                     self.pending.pop();
                 }
-                Some(watch) if now.mono < self.deadline => {
+                Progress::Failed(error) => {
+                    let failed = self.pending.pop()?;
+                    self.fail(&failed, error);
+                }
+                Progress::Waiting(watch) if now.mono < self.deadline => {
                     self.watch = Some(watch);
                     return None;
                 }
-                Some(_) => {
+                Progress::Waiting(_) => {
                     for late in std::mem::take(&mut self.pending) {
                         self.fail(&late, ErrorCode::RequestTimedOut);
                     }
