@@ -4,6 +4,7 @@
 //! Kafka counterpart: `ReplicaManager`, `Partition`, `LogManager`, the purgatories for Produce and Fetch.
 
 mod error;
+mod flush;
 mod log_config;
 mod moves;
 mod partition;
@@ -12,6 +13,7 @@ mod traffic;
 mod watch;
 
 pub use error::PartitionError;
+pub use flush::{FlushQueue, Flushed, Progress};
 pub use log_config::log_config;
 pub use moves::{FutureReplica, MoveError};
 pub use partition::{Acks, FetchRead, Partition, PartitionAppend};

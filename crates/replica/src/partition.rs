@@ -1,17 +1,19 @@
 //! One partition on this broker. Hot path: `append` and `read` run under the partition's lock, on the thread that read the socket.
 //!
 //! Guarantees: what `append` acknowledged with `high_watermark` above it is readable by consumers; offsets are dense and never
-//! reused. Non-guarantee: durability beyond replication; nothing is synced here (see `flush.messages`, `flush.ms`).
+//! reused. With flush.messages, records are acknowledged and readable once they are flushed, which `flush.rs` does; else nothing is synced.
 
 use crate::error::PartitionError;
+use crate::flush::{FlushQueue, Flushing};
 use crate::traffic::Traffic;
 use crate::watch::{Watch, WatchId, Watchers};
 use base::{Now, Segment, TopicPartition, Uuid};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
-use storage::{AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit};
+use storage::{AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit, Verification, VerificationGuard};
 use wire::ErrorCode;
 
 /// How many replicas must have a record before the producer is answered.
@@ -28,19 +30,60 @@ pub struct Partition {
     pub topic_id: Uuid,
     /// Shared by all partitions of the topic.
     pub traffic: Arc<Traffic>,
-    broker_id: i32,
-    state: Mutex<State>,
+    /// Shared by all partitions.
+    pub(crate) flushes: Arc<FlushQueue>,
+    pub(crate) broker_id: i32,
+    pub(crate) state: Mutex<State>,
 }
 
-struct State {
+pub(crate) struct State {
     /// Absent once the log was closed, deleted, or its directory failed.
-    log: Option<Log>,
-    leader: i32,
+    pub log: Option<Log>,
+    /// The log directory of a log that was given up.
+    pub lost_from: Option<PathBuf>,
+    /// Counts the logs that took each other's place here.
+    pub log_generation: u64,
+    pub flushing: Flushing,
+    pub leader: i32,
     leader_epoch: i32,
     partition_epoch: i32,
     isr: Vec<i32>,
     replica_count: usize,
-    watchers: Watchers,
+    /// Who waits for the high watermark.
+    pub watchers: Watchers,
+    /// Who waits for a flush.
+    pub flush_watchers: Watchers,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    HighWatermark,
+    Flushed,
+}
+
+impl State {
+    fn watchers(&mut self, which: Which) -> &mut Watchers {
+        match which {
+            Which::HighWatermark => &mut self.watchers,
+            Which::Flushed => &mut self.flush_watchers,
+        }
+    }
+
+    fn all_watchers(&mut self) -> Vec<Waker> {
+        let mut woken = self.watchers.all();
+        woken.extend(self.flush_watchers.all());
+        woken
+    }
+
+    /// The log cannot be trusted any more: it is closed to everybody. Returns who is to be woken to find out.
+    pub fn fail(&mut self) -> Vec<Waker> {
+        if let Some(log) = self.log.take() {
+            self.lost_from = log.dir().parent().map(PathBuf::from);
+        }
+        self.log_generation += 1;
+        self.all_watchers()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +92,19 @@ pub struct PartitionAppend {
     /// With acks=all: answered when the high watermark reaches this.
     pub required_high_watermark: i64,
     pub high_watermark: i64,
+    /// flush.messages asks for a flush before anybody is told that the records are there.
+    pub must_flush: bool,
+}
+
+impl PartitionAppend {
+    /// Whether the answer has to wait; `Partition::watch_append` tells until when.
+    pub fn must_wait(&self, acks: Acks) -> bool {
+        match acks {
+            Acks::None => false,
+            Acks::Leader => self.must_flush,
+            Acks::All => self.high_watermark < self.required_high_watermark,
+        }
+    }
 }
 
 /// What a Fetch got from one partition.
@@ -67,25 +123,39 @@ pub struct FetchRead {
 
 impl Partition {
     pub fn new(broker_id: i32, topic_id: Uuid, log: Log) -> Self {
+        Self::with(broker_id, log.topic_partition().clone(), topic_id, Some(log))
+    }
+
+    /// One whose log cannot be used until the node starts again: it answers KAFKA_STORAGE_ERROR.
+    pub fn offline(broker_id: i32, topic_partition: TopicPartition, topic_id: Uuid) -> Self {
+        Self::with(broker_id, topic_partition, topic_id, None)
+    }
+
+    fn with(broker_id: i32, topic_partition: TopicPartition, topic_id: Uuid, log: Option<Log>) -> Self {
         Partition {
-            topic_partition: log.topic_partition().clone(),
+            topic_partition,
             topic_id,
             traffic: Arc::default(),
+            flushes: Arc::default(),
             broker_id,
             state: Mutex::new(State {
-                log: Some(log),
+                log,
+                lost_from: None,
+                log_generation: 0,
+                flushing: Flushing::No,
                 leader: metadata::image::partition::NO_LEADER,
                 leader_epoch: -1,
                 partition_epoch: -1,
                 isr: Vec::new(),
                 replica_count: 0,
                 watchers: Watchers::default(),
+                flush_watchers: Watchers::default(),
             }),
         }
     }
 
     /// Takes over what the controller decided. A new leader epoch is noted in the log before its first batch.
-    pub fn apply(&self, registration: &metadata::Partition) -> Result<(), LogError> {
+    pub fn apply(self: &Arc<Self>, registration: &metadata::Partition) -> Result<(), LogError> {
         let mut state = self.state.lock();
         if registration.partition_epoch < state.partition_epoch {
             return Ok(());
@@ -104,10 +174,21 @@ impl Partition {
         }
         // Whoever waits here must look again: the leader may be another, the in-sync replicas fewer.
         advance(self.broker_id, &mut state);
-        let woken = state.watchers.all();
+        let woken = state.all_watchers();
         drop(state);
         wake(woken);
+        // What an unclean stop left unflushed is not readable until it is.
+        self.request_flush(Log::flush_required);
         result
+    }
+
+    /// Whether the log is, or was until it was given up, in this log directory.
+    pub fn is_in(&self, log_dir: &Path) -> bool {
+        let state = self.state.lock();
+        match &state.log {
+            Some(log) => log.dir().parent() == Some(log_dir),
+            None => state.lost_from.as_deref() == Some(log_dir),
+        }
     }
 
     pub fn leader_epoch(&self) -> i32 {
@@ -119,19 +200,50 @@ impl Partition {
     }
 
     /// Appends one batch that a client or a coordinator sent.
-    pub fn append(&self, records: Bytes, acks: Acks, origin: AppendOrigin, now: Now) -> Result<PartitionAppend, PartitionError> {
-        self.append_with(acks, now, |log, epoch| log.append_as_leader(records, epoch, origin, now))
+    pub fn append(self: &Arc<Self>, records: Bytes, acks: Acks, origin: AppendOrigin, now: Now) -> Result<PartitionAppend, PartitionError> {
+        self.append_with(acks, |log, epoch| log.append_as_leader(records, epoch, origin, now))
+    }
+
+    /// As `append`, for a batch of a transaction: the one that opens it on this partition needs the guard of its verification.
+    pub fn append_in_transaction(
+        self: &Arc<Self>,
+        records: Bytes,
+        acks: Acks,
+        origin: AppendOrigin,
+        verification: Verification,
+        now: Now,
+    ) -> Result<PartitionAppend, PartitionError> {
+        self.append_with(acks, |log, epoch| log.append_in_transaction(records, epoch, origin, verification, now))
+    }
+
+    /// Before the transaction coordinator is asked whether a producer may write here (KIP-890): the guard to append with, `None` when its
+    /// transaction is open on this partition and nobody needs to be asked.
+    pub fn start_verification(
+        &self,
+        producer_id: i64,
+        base_sequence: i32,
+        epoch: i16,
+        supports_epoch_bump: bool,
+        now: Now,
+    ) -> Result<Option<VerificationGuard>, PartitionError> {
+        let mut state = self.state.lock();
+        let log = leader_log(self.broker_id, &mut state, None)?;
+        Ok(log.start_verification(producer_id, base_sequence, epoch, supports_epoch_bump, now)?)
     }
 
     /// Appends the marker that ends a transaction, for all in-sync replicas; version 2 transactions are checked more strictly (KIP-1228).
-    pub fn append_end_txn_marker(&self, marker: Bytes, transaction_version: i16, now: Now) -> Result<PartitionAppend, PartitionError> {
-        self.append_with(Acks::All, now, |log, epoch| log.append_end_txn_marker(marker, epoch, transaction_version, now))
+    pub fn append_end_txn_marker(
+        self: &Arc<Self>,
+        marker: Bytes,
+        transaction_version: i16,
+        now: Now,
+    ) -> Result<PartitionAppend, PartitionError> {
+        self.append_with(Acks::All, |log, epoch| log.append_end_txn_marker(marker, epoch, transaction_version, now))
     }
 
     fn append_with(
-        &self,
+        self: &Arc<Self>,
         acks: Acks,
-        now: Now,
         append: impl FnOnce(&mut Log, i32) -> Result<AppendInfo, AppendError>,
     ) -> Result<PartitionAppend, PartitionError> {
         let mut state = self.state.lock();
@@ -152,16 +264,21 @@ impl Partition {
             error.log_start_offset = log.log_start_offset();
             error
         })?;
-        // `flush.messages` holds the answer back until the disk has it; `flush.ms` is housekeeping's.
-        if log.log_end_offset() - log.recovery_point() >= log.config().flush_messages {
-            log.flush(log.log_end_offset(), now)?;
-        }
+        let must_flush = log.flush_required();
         let required_high_watermark = info.last_offset + 1;
         let woken = advance(self.broker_id, &mut state);
         let high_watermark = state.log.as_ref().map_or(0, Log::high_watermark);
+        // A flush that runs already has begun before this append; it asks for the next one when it ends.
+        let queue = must_flush && state.flushing == Flushing::No;
+        if queue {
+            state.flushing = Flushing::Queued;
+        }
         drop(state);
         wake(woken);
-        Ok(PartitionAppend { info, required_high_watermark, high_watermark })
+        if queue {
+            self.flushes.push(self.clone());
+        }
+        Ok(PartitionAppend { info, required_high_watermark, high_watermark, must_flush })
     }
 
     /// Reads for a consumer: never beyond the high watermark, or the last stable offset.
@@ -235,11 +352,11 @@ impl Partition {
             return None;
         }
         let id = state.watchers.add(threshold, waker.clone());
-        Some(Watch { partition: self.clone(), id })
+        Some(Watch { partition: self.clone(), id, which: Which::HighWatermark })
     }
 
-    pub(crate) fn unwatch(&self, id: WatchId) {
-        self.state.lock().watchers.remove(id);
+    pub(crate) fn unwatch(&self, which: Which, id: WatchId) {
+        self.state.lock().watchers(which).remove(id);
     }
 
     /// Puts another log in the place of this one, if `f`, which sees it and the leader epoch, gives one; returns whether it did.
@@ -249,6 +366,7 @@ impl Partition {
         let Some(old) = state.log.as_mut() else { return Ok(false) };
         let Some(new) = f(old, epoch)? else { return Ok(false) };
         state.log = Some(new);
+        state.log_generation += 1;
         Ok(true)
     }
 
@@ -256,15 +374,18 @@ impl Partition {
     pub(crate) fn take_log(&self) -> Option<Log> {
         let mut state = self.state.lock();
         let log = state.log.take();
-        let woken = state.watchers.all();
+        let woken = state.fail();
         drop(state);
         wake(woken);
         log
     }
 }
 
-/// The log, if this broker leads. Epoch errors as in `Partition.localReplicaWithEpochOrThrow`.
+/// The log, if this broker leads. Epoch errors as in `Partition.localReplicaWithEpochOrThrow`; without a log nothing else matters.
 fn leader_log<'a>(broker_id: i32, state: &'a mut MutexGuard<'_, State>, client_epoch: Option<i32>) -> Result<&'a mut Log, PartitionError> {
+    if state.log.is_none() {
+        return Err(ErrorCode::KafkaStorageError.into());
+    }
     if let Some(epoch) = client_epoch.filter(|epoch| *epoch >= 0) {
         if epoch < state.leader_epoch {
             return Err(ErrorCode::FencedLeaderEpoch.into());
@@ -280,20 +401,21 @@ fn leader_log<'a>(broker_id: i32, state: &'a mut MutexGuard<'_, State>, client_e
 }
 
 /// Moves the high watermark to what all in-sync replicas have, and takes out who waited for that. Followers of other brokers report
-/// their position by fetching; as long as none has, only a leader that is alone in sync moves it.
-fn advance(broker_id: i32, state: &mut MutexGuard<'_, State>) -> Vec<Waker> {
+/// their position by fetching; as long as none has, only a leader that is alone in sync moves it. What flush.messages wants flushed before
+/// it counts, the leader itself does not have until it is.
+pub(crate) fn advance(broker_id: i32, state: &mut MutexGuard<'_, State>) -> Vec<Waker> {
     if state.leader != broker_id || state.isr != [broker_id] {
         return Vec::new();
     }
     let Some(log) = state.log.as_mut() else { return Vec::new() };
-    let end = log.log_end_offset();
+    let end = log.settled_end().max(log.high_watermark());
     if !log.set_high_watermark(end) {
         return Vec::new();
     }
     state.watchers.reached(end)
 }
 
-fn wake(wakers: Vec<Waker>) {
+pub(crate) fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
         waker.wake();
     }

@@ -1,14 +1,15 @@
 //! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
 
 use crate::moves::Moves;
-use crate::{Partition, Traffic, log_config};
+use crate::{FlushQueue, Partition, Traffic, log_config};
 use base::disk::Disk;
 use base::{Instant, Now, TopicPartition, Uuid};
 use config::{BrokerConfig, Props, TopicConfig};
+use metadata::image::partition::directory_id;
 use metadata::{ConfigResource, Delta, Image};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Log, LogConfig, LogError, LogOpen};
@@ -34,6 +35,8 @@ pub struct PartitionSet {
     pub(crate) disk: Arc<dyn Disk>,
     broker_id: i32,
     dirs: Vec<LogDir>,
+    /// Those of `dirs` that have failed; they stay so until the node starts again.
+    offline: RwLock<BTreeSet<PathBuf>>,
     /// What topics without overrides get; replaced when dynamic broker configs change.
     broker_config: RwLock<Arc<BrokerConfig>>,
     topics: RwLock<Topics>,
@@ -41,6 +44,7 @@ pub struct PartitionSet {
     sorted: Mutex<Option<Arc<[Arc<Partition>]>>>,
     deleted: Mutex<Vec<(Instant, PathBuf)>>,
     pub(crate) moves: Moves,
+    flushes: Arc<FlushQueue>,
 }
 
 #[derive(Default)]
@@ -61,20 +65,53 @@ impl PartitionSet {
             disk,
             broker_id,
             dirs,
+            offline: RwLock::default(),
             broker_config: RwLock::new(broker_config),
             topics: RwLock::default(),
             sorted: Mutex::default(),
             deleted: Mutex::default(),
             moves: Moves::default(),
+            flushes: Arc::default(),
         }
+    }
+
+    /// The partitions that wait for a flush.
+    pub fn flushes(&self) -> &FlushQueue {
+        &self.flushes
     }
 
     pub fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
 
+    /// All of log.dirs, failed ones too.
     pub fn dirs(&self) -> &[LogDir] {
         &self.dirs
+    }
+
+    pub fn is_online(&self, dir: &Path) -> bool {
+        !self.offline.read().contains(dir)
+    }
+
+    /// The directories that have failed.
+    pub fn offline_dirs(&self) -> Vec<&LogDir> {
+        let offline = self.offline.read();
+        self.dirs.iter().filter(|dir| offline.contains(&dir.path)).collect()
+    }
+
+    /// Takes the partitions of a failed directory offline and gives up what was on its way there; returns the names of the partitions.
+    /// Whoever waits for them is woken. Kafka: `ReplicaManager.handleLogDirFailure`.
+    pub fn directory_failed(&self, dir: &Path) -> Vec<TopicPartition> {
+        self.offline.write().insert(dir.to_owned());
+        let mut gone = Vec::new();
+        for partition in self.all() {
+            if partition.is_in(dir) {
+                drop(partition.take_log());
+                gone.push(partition.topic_partition.clone());
+            }
+        }
+        self.give_up_moves(dir, &gone);
+        gone
     }
 
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
@@ -133,6 +170,11 @@ impl PartitionSet {
         Ok(())
     }
 
+    /// For a partition that is known to be here and whose log cannot be opened.
+    pub fn insert_offline(&self, topic_partition: TopicPartition, topic_id: Uuid) {
+        self.insert(Partition::offline(self.broker_id, topic_partition, topic_id));
+    }
+
     fn insert(&self, mut partition: Partition) -> Arc<Partition> {
         let mut topics = self.topics.write();
         let TopicPartition { topic, partition: index } = partition.topic_partition.clone();
@@ -141,6 +183,7 @@ impl PartitionSet {
         let entry = topics.by_name.entry(topic).or_insert_with(|| Topic { id, traffic: Arc::default(), partitions: BTreeMap::new() });
         entry.id = id;
         partition.traffic = entry.traffic.clone();
+        partition.flushes = self.flushes.clone();
         let partition = Arc::new(partition);
         entry.partitions.insert(index, partition.clone());
         drop(topics);
@@ -178,9 +221,24 @@ impl PartitionSet {
         }
         let partition = match self.get_by_id(topic.id, index) {
             Some(partition) => partition,
-            None => self.create(topic, index, registration, image, now)?,
+            None => match self.create(topic, index, registration, image, now) {
+                Ok(partition) => partition,
+                Err(error) => {
+                    self.insert_offline(TopicPartition::new(&*topic.name, index), topic.id);
+                    return Err(error);
+                }
+            },
         };
         partition.apply(registration)
+    }
+
+    /// Whether the log of this partition may lie in a directory that has failed: then no other may be begun in its place.
+    fn may_be_in_failed_dir(&self, registration: &metadata::Partition) -> bool {
+        let assigned = registration.directory_of(self.broker_id).unwrap_or(directory_id::UNASSIGNED);
+        let offline = self.offline.read();
+        !offline.is_empty()
+            && assigned != directory_id::UNASSIGNED
+            && !self.dirs.iter().any(|dir| dir.id == assigned && !offline.contains(&dir.path))
     }
 
     fn create(
@@ -192,6 +250,10 @@ impl PartitionSet {
         now: Now,
     ) -> Result<Arc<Partition>, LogError> {
         let topic_partition = TopicPartition::new(&*topic.name, index);
+        if self.may_be_in_failed_dir(registration) {
+            let why = "no log is created, because one may exist in a log directory that is offline; repair that one and restart";
+            return Err(LogError::Offline(why.into()));
+        }
         let path = self.choose_dir(registration).join(topic_partition.to_string());
         let jitter_seed = topic.id.as_u128() as u64 ^ index as u64;
         let open = LogOpen { clean_shutdown: true, jitter_seed, ..LogOpen::default() };
@@ -209,25 +271,25 @@ impl PartitionSet {
 
     /// The directory the controller assigned, else the one with the fewest partitions that is not cordoned.
     fn choose_dir(&self, registration: &metadata::Partition) -> PathBuf {
-        let at = registration.replicas.iter().position(|r| *r == self.broker_id);
-        let assigned = at.and_then(|i| registration.directories.get(i));
-        if let Some(dir) = self.dirs.iter().find(|d| Some(&d.id) == assigned) {
+        let assigned = registration.directory_of(self.broker_id);
+        let dirs: Vec<&LogDir> = self.dirs.iter().filter(|dir| self.is_online(&dir.path)).collect();
+        if let Some(dir) = dirs.iter().find(|d| Some(d.id) == assigned) {
             return dir.path.clone();
         }
-        if let [only] = self.dirs.as_slice() {
+        if let [only] = dirs.as_slice() {
             return only.path.clone();
         }
-        let mut counts = vec![0usize; self.dirs.len()];
+        let mut counts = vec![0usize; dirs.len()];
         for partition in self.all() {
             let dir = partition.with_log(|log| log.dir().parent().map(PathBuf::from)).flatten();
-            if let Some(i) = self.dirs.iter().position(|d| Some(&d.path) == dir.as_ref()) {
+            if let Some(i) = dirs.iter().position(|d| Some(&d.path) == dir.as_ref()) {
                 counts[i] += 1;
             }
         }
         let cordoned: Vec<Uuid> = self.cordoned_dirs().into_iter().map(|dir| dir.id).collect();
-        let is_cordoned = |i: usize| self.dirs.get(i).is_some_and(|dir| cordoned.contains(&dir.id));
+        let is_cordoned = |i: usize| dirs.get(i).is_some_and(|dir| cordoned.contains(&dir.id));
         let fewest = (0..counts.len()).min_by_key(|i| (is_cordoned(*i), counts[*i])).unwrap_or(0);
-        self.dirs.get(fewest).map(|d| d.path.clone()).unwrap_or_default()
+        dirs.get(fewest).map(|d| d.path.clone()).unwrap_or_default()
     }
 
     fn delete_topic(&self, id: Uuid, name: &str, now: Now) {
@@ -319,3 +381,6 @@ impl PartitionSet {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

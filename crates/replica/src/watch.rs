@@ -1,9 +1,10 @@
-//! Who waits for a partition's high watermark: parked Produce requests (acks=all) and Fetch requests (min.bytes).
+//! Who waits for a partition's high watermark: parked Produce requests (acks=all) and Fetch requests (min.bytes); or for its flushes.
 //!
 //! A watch is one entry with a threshold. It is taken out when it fires and must be taken out when its owner goes away, so that idle
 //! partitions collect nothing from consumers that come and go: `Watch` does that on drop.
 
 use crate::Partition;
+use crate::partition::Which;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -55,11 +56,12 @@ impl Watchers {
 pub struct Watch {
     pub(crate) partition: Arc<Partition>,
     pub(crate) id: WatchId,
+    pub(crate) which: Which,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.partition.unwatch(self.id);
+        self.partition.unwatch(self.which, self.id);
     }
 }
 

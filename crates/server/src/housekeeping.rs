@@ -1,4 +1,4 @@
-//! The thread of everything that takes its time: loading of coordinators, retention, flushes, checkpoints, removal of deleted files.
+//! The thread of everything that takes its time: loading of coordinators, retention, checkpoints, removal of deleted files.
 //! It sleeps until the next of these is due or somebody rings.
 //! Kafka counterparts: `KafkaScheduler` with the periodic tasks of `LogManager` and `ReplicaManager`.
 
@@ -9,7 +9,7 @@ use crate::clock;
 use crate::guard;
 use crate::listeners::{ConnectionLimits, DynamicListeners};
 use crate::log_dirs::LogDirs;
-use base::{Histogram, Instant, Now, TopicPartition};
+use base::{Instant, Now, TopicPartition};
 use broker::Broker;
 use parking_lot::Mutex;
 use replica::Partition;
@@ -29,8 +29,6 @@ pub struct Housekeeping {
     pub listeners: Arc<Mutex<Option<DynamicListeners>>>,
     pub bell: Arc<Bell>,
     pub assignments: Assignments,
-    /// Told how long each flush took.
-    pub flushes: Arc<Histogram>,
 }
 
 /// When each kind of work is due next.
@@ -86,7 +84,7 @@ impl Housekeeping {
         }
         if due.flush <= now.mono {
             due.flush = now.mono + FLUSH_CHECK.min(millis(config.log_flush_scheduler_interval_ms).max(Duration::from_millis(1)));
-            self.flush(now);
+            self.broker.replicas().request_due_flushes(now);
             self.connection_limits.follow(&config);
             if let Some(listeners) = &mut *self.listeners.lock() {
                 listeners.follow(&config);
@@ -133,26 +131,6 @@ impl Housekeeping {
                     tracing::info!(partition = %name, segments = deleted.segments, bytes = deleted.bytes, "deleted old segments");
                 }
                 Some(Err(error)) => tracing::error!(partition = %partition.topic_partition, %error, "retention failed"),
-                _ => {}
-            }
-        }
-    }
-
-    /// Syncs what flush.messages or flush.ms ask for, without holding the log's lock.
-    fn flush(&self, now: Now) {
-        for partition in self.broker.replicas().all() {
-            let job = partition.with_log(|log| if log.flush_due(now) { log.prepare_flush() } else { Ok(None) });
-            match job {
-                Some(Ok(Some(job))) => {
-                    let start = clock::now().mono;
-                    match job.run() {
-                        Ok(()) => drop(partition.with_log(|log| log.flushed(job.up_to, now))),
-                        Err(error) => tracing::error!(partition = %partition.topic_partition, %error, "flush failed"),
-                    }
-                    let end = clock::now().mono;
-                    self.flushes.record_micros(end - start, end);
-                }
-                Some(Err(error)) => tracing::error!(partition = %partition.topic_partition, %error, "flush failed"),
                 _ => {}
             }
         }

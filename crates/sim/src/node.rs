@@ -194,10 +194,24 @@ impl SimNode {
                 self.turn(Event::Commit);
             }
             let loaded = self.broker.load_coordinators(self.now);
-            if idle && !loaded {
+            let flushed = self.run_due_flushes();
+            if idle && !loaded && !flushed {
                 return;
             }
         }
+    }
+
+    /// Syncs what flush.messages asks for, as the flusher threads do, and lets the groups see it.
+    fn run_due_flushes(&mut self) -> bool {
+        let now = self.now;
+        let mut any = false;
+        while self.broker.replicas().run_next_flush(&|| now).is_some() {
+            any = true;
+        }
+        if any {
+            self.broker.tick(now);
+        }
+        any
     }
 
     fn turn(&mut self, event: Event) {

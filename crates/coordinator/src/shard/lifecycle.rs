@@ -165,6 +165,11 @@ impl Shard {
         out
     }
 
+    /// Where the high watermark must get for the next reply that waits for it.
+    pub fn awaited_high_watermark(&self) -> Option<i64> {
+        self.writes.awaited()
+    }
+
     /// The high watermark has moved.
     pub fn advance(&mut self, now: Now, high_watermark: i64) -> Output {
         let mut out = Output::default();

@@ -43,6 +43,11 @@ impl Writes {
         self.waiting.push_back(Waiting { offset: self.written, deadline, completion });
     }
 
+    /// What the oldest of those that wait, waits for.
+    pub(super) fn awaited(&self) -> Option<i64> {
+        self.waiting.front().map(|waiting| waiting.offset)
+    }
+
     pub(super) fn advance(&mut self, high_watermark: i64) {
         self.high_watermark = self.high_watermark.max(high_watermark);
     }

@@ -51,9 +51,20 @@ impl Log {
                 || self.recovery_point < self.active().base_offset)
     }
 
-    /// The work of a flush up to the log end; None if there is none.
+    /// The work of a flush up to the log end; None if there is none. While no segment was rolled that is one file: the indexes of the
+    /// active segment are rebuilt after a crash.
     pub fn prepare_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
         self.flush_job(false)
+    }
+
+    /// Whether there are as many unflushed records as flush.messages does not want to be there.
+    pub fn flush_required(&self) -> bool {
+        self.log_end_offset - self.recovery_point >= self.config.flush_messages
+    }
+
+    /// What lies below is as safe on this disk as flush.messages asks for.
+    pub fn settled_end(&self) -> i64 {
+        if self.flush_required() { self.recovery_point } else { self.log_end_offset }
     }
 
     fn flush_job(&mut self, closing: bool) -> Result<Option<FlushJob>, LogError> {
@@ -75,7 +86,9 @@ impl Log {
         for (at, segment) in self.segments.iter_mut().enumerate() {
             if at >= first {
                 files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?.clone()));
-                segment.persist_indexes(disk.as_ref())?;
+                if at < active || closing {
+                    segment.persist_indexes(disk.as_ref())?;
+                }
             }
             // The segment with the recovery point has its indexes rebuilt after a crash; older ones must be right on disk.
             if (at < active || closing) && !segment.indexes_synced {
