@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use e2e::{clients, repo};
+use e2e::{clients, repo, streams};
 
 const CONFLUENT_KAFKA: &str = "confluent-kafka==2.16.1";
 
@@ -82,6 +82,7 @@ pub fn main(args: &[String]) -> Result<(), String> {
         for version in clients::OLD_JAVA {
             tally.step(&format!("install kafka-clients {version} (mvn)"), |c| old_java(version, c));
         }
+        tally.step("install the test drivers of Kafka Streams (mvn)", streams_tests);
         tally.step("install franz-go (go)", |c| run(clients::go(&["build", "-o", "/dev/null", "."]), c));
         tally.step("install kafkajs (npm)", javascript);
         tally.step("install confluent-kafka (pip)", |c| python("python", &[CONFLUENT_KAFKA], c).map(drop));
@@ -211,6 +212,23 @@ fn old_java(version: &str, counts: &mut Counts) -> Result<(), String> {
         .current_dir(&jars);
     run(mvn, counts)?;
     std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))
+}
+
+/// The jars with which Apache tests Kafka Streams.
+fn streams_tests(counts: &mut Counts) -> Result<(), String> {
+    for test_jar in streams::TEST_JARS {
+        if streams::jar(test_jar).exists() {
+            continue;
+        }
+        let (artifact, version) = test_jar;
+        std::fs::create_dir_all(streams::jars()).map_err(|e| format!("{}: {e}", streams::jars().display()))?;
+        let mut mvn = Command::new("mvn");
+        mvn.args(["--quiet", "--batch-mode", "dependency:copy", &format!("-Dartifact=org.apache.kafka:{artifact}:{version}:jar:test")])
+            .arg(format!("-DoutputDirectory={}", streams::jars().display()))
+            .current_dir(streams::jars());
+        run(mvn, counts)?;
+    }
+    Ok(())
 }
 
 /// npm packages live in the cache, as the lock file beside the sweep says.

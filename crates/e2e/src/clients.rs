@@ -32,10 +32,14 @@ pub fn java(main: &str, args: &[&str]) -> Finished {
 pub fn java_command(main: &str, args: &[&str]) -> Command {
     static CLASSES: OnceLock<repo::Scratch> = OnceLock::new();
     let classes = CLASSES.get_or_init(|| compile(class_path(), sources("java")));
-    let log4j = Path::new(class_path().trim_end_matches("/*")).join("tools-log4j2.properties");
     let mut command = jvm(classes.path(), class_path());
-    command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display())).arg(main).args(args);
+    command.arg(log4j()).arg(main).args(args);
     command
+}
+
+/// What makes Apache's programs log warnings and errors only, as its tools do.
+pub(crate) fn log4j() -> String {
+    format!("-Dlog4j2.configurationFile={}/tools-log4j2.properties", class_path().trim_end_matches("/*"))
 }
 
 /// Versions of `kafka-clients` beside that of Apache's own jars; `cargo xtask test` installs their jars in [`old_java_jars`].
@@ -54,19 +58,19 @@ pub fn old_java(version: &str, args: &[&str]) -> Finished {
     run(jvm(classes.path(), &jars).arg("OldSweep").args(args), "", LIMIT)
 }
 
-fn sources(dir: &str) -> Vec<PathBuf> {
+pub(crate) fn sources(dir: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(repo::root().join("crates/e2e").join(dir)).expect("Java sources");
     entries.map(|e| e.expect("a source").path()).collect()
 }
 
-fn compile(class_path: &str, sources: impl IntoIterator<Item = PathBuf>) -> repo::Scratch {
+pub(crate) fn compile(class_path: &str, sources: impl IntoIterator<Item = PathBuf>) -> repo::Scratch {
     let classes = repo::Scratch::new("classes");
     run(Command::new("javac").args(["-cp", class_path, "-d"]).arg(classes.path()).args(sources), "", LIMIT).ok();
     classes
 }
 
 /// A small JVM that starts quickly.
-fn jvm(classes: &Path, class_path: &str) -> Command {
+pub(crate) fn jvm(classes: &Path, class_path: &str) -> Command {
     let mut command = Command::new("java");
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m"]);
     command.arg("-cp").arg(format!("{}:{class_path}", classes.display()));

@@ -10,6 +10,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod repo;
+pub mod streams;
 pub mod tools;
 pub mod wait;
 
