@@ -25,12 +25,17 @@ impl Log {
             self.truncate_fully_and_start_at(offset, now)?;
             return Ok(true);
         }
+        self.note_truncation(offset);
         let keep = self.segment_at(offset) + 1;
         let gone: Vec<Segment> = self.segments.drain(keep..).collect();
-        for segment in gone {
-            self.doom(&segment, now)?;
-        }
         let disk = self.disk.clone();
+        if !gone.is_empty() {
+            // At no moment may a power cut leave a hole: the last one goes first, and none may come back once the one before is shorter.
+            for segment in gone.iter().rev() {
+                self.doom(segment, now)?;
+            }
+            disk.sync_dir(&self.dir).map_err(LogError::io("cannot sync", &self.dir))?;
+        }
         self.active_mut().truncate(disk.as_ref(), offset, now.wall_ms)?;
         self.log_end_offset = offset;
         self.log_start_offset = self.log_start_offset.min(offset);
@@ -43,6 +48,7 @@ impl Log {
 
     /// Drops everything; the next record gets `offset`.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.note_truncation(offset);
         let gone: Vec<Segment> = self.segments.drain(..).collect();
         // The files of a segment with the same base must be out of the way before the new one is created.
         let mut result = Ok(());
