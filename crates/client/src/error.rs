@@ -43,12 +43,33 @@ pub enum Error {
     /// A value and bytes do not fit each other (`SerializationException`).
     #[error("{0}")]
     Serialization(String),
+    /// What a transactional producer answers after an error: `cause` is that error (`KafkaException`).
+    #[error("{message}: {cause}")]
+    Transaction { message: String, cause: Box<Error> },
+    /// The record was still waiting when its transaction was aborted (`TransactionAbortedException`).
+    #[error("Failing batch since transaction was aborted")]
+    TransactionAborted,
     /// The call was interrupted by `Wakeup::wake`.
     #[error("interrupted by wakeup")]
     Wakeup,
     /// The client was closed.
     #[error("{0}")]
     Closed(String),
+}
+
+/// Kinds of errors by what helps against them (KIP-1050).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The same call may succeed later; the client itself has tried for as long as it may.
+    Retriable,
+    /// The transaction has to be aborted; then the producer goes on.
+    Abortable,
+    /// This producer or this membership is over; a new one can take its place.
+    ApplicationRecoverable,
+    /// Nothing helps until a setting or a permission changes.
+    InvalidConfiguration,
+    /// In a transaction: abort it.
+    Other,
 }
 
 impl Error {
@@ -72,6 +93,7 @@ impl Error {
             Error::Broker { code, .. } => Some(*code),
             Error::UnsupportedVersion(_) => Some(ErrorCode::UnsupportedVersion),
             Error::CorruptRecord(_) => Some(ErrorCode::CorruptMessage),
+            Error::Transaction { cause, .. } => cause.code(),
             _ => None,
         }
     }
@@ -82,6 +104,36 @@ impl Error {
             Error::Broker { code, .. } => code.is_retriable(),
             Error::Disconnected(_) | Error::Timeout(_) | Error::CorruptRecord(_) => true,
             _ => false,
+        }
+    }
+
+    /// What the application can do about it.
+    pub fn class(&self) -> ErrorClass {
+        use ErrorCode::*;
+        if let Error::Transaction { cause, .. } = self {
+            return cause.class();
+        }
+        match self.code() {
+            Some(TransactionAbortable) => ErrorClass::Abortable,
+            Some(
+                ProducerFenced | InvalidProducerEpoch | InvalidProducerIdMapping | FencedInstanceId | IllegalGeneration | UnknownMemberId,
+            ) => ErrorClass::ApplicationRecoverable,
+            Some(
+                SaslAuthenticationFailed
+                | TopicAuthorizationFailed
+                | GroupAuthorizationFailed
+                | ClusterAuthorizationFailed
+                | TransactionalIdAuthorizationFailed
+                | DelegationTokenAuthorizationFailed
+                | InvalidReplicationFactor
+                | InvalidRequiredAcks
+                | InvalidTopicException
+                | RecordListTooLarge
+                | UnsupportedForMessageFormat
+                | UnsupportedVersion,
+            ) => ErrorClass::InvalidConfiguration,
+            _ if self.is_retriable() => ErrorClass::Retriable,
+            _ => ErrorClass::Other,
         }
     }
 
@@ -104,6 +156,8 @@ impl Error {
             Error::LogTruncation { .. } => "LogTruncationException",
             Error::CorruptRecord(_) => "CorruptRecordException",
             Error::Serialization(_) => "SerializationException",
+            Error::Transaction { .. } => "KafkaException",
+            Error::TransactionAborted => "TransactionAbortedException",
             Error::Wakeup => "WakeupException",
             Error::Closed(_) => "IllegalStateException",
         }

@@ -41,7 +41,7 @@ pub use admin::Admin;
 pub use config::Config;
 pub use consumer::{Consumer, ConsumerRecord, ConsumerRecords};
 pub use driver::Topics;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorClass, Result};
 pub use metrics::Metric;
 pub use producer::{Header, Producer, ProducerRecord, RecordMetadata};
 pub use types::{IsolationLevel, ListedOffset, Node, OffsetAndMetadata, OffsetSpec, PartitionInfo, TopicPartition, Uuid};

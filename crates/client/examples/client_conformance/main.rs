@@ -10,6 +10,7 @@ mod consumer_protocol;
 mod group;
 mod plugins;
 mod producer;
+mod transactions;
 
 use client::admin::NewTopic;
 use client::{Admin, Config, Consumer, ConsumerRecord, Producer, ProducerRecord, Topics};
@@ -139,7 +140,8 @@ fn main() {
 }
 
 fn all_checks() -> Vec<(&'static str, Check)> {
-    [admin::CHECKS, producer::CHECKS, consumer::CHECKS, group::CHECKS, consumer_protocol::CHECKS, plugins::CHECKS].concat()
+    [admin::CHECKS, producer::CHECKS, consumer::CHECKS, group::CHECKS, consumer_protocol::CHECKS, plugins::CHECKS, transactions::CHECKS]
+        .concat()
 }
 
 async fn run(bootstrap: String, parts: &[String]) -> usize {

@@ -41,6 +41,13 @@ pub struct GroupMetadata {
     pub group_instance_id: Option<String>,
 }
 
+impl GroupMetadata {
+    /// A group without a member of it, for offsets of partitions that were assigned by hand.
+    pub fn new(group_id: impl Into<String>) -> Self {
+        Self { group_id: group_id.into(), generation: -1, member_id: String::new(), group_instance_id: None }
+    }
+}
+
 /// Interrupts a poll from elsewhere.
 #[derive(Clone)]
 pub struct Wakeup {

@@ -14,4 +14,5 @@ pub mod membership;
 pub mod metadata;
 pub mod partitioner;
 pub mod subscription;
+pub mod transaction;
 pub mod versions;

@@ -8,11 +8,33 @@ use wire::{ApiKey, Request};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeVersions {
     ranges: BTreeMap<i16, (i16, i16)>,
+    pub features: FinalizedFeatures,
+}
+
+/// What the cluster has agreed on, as one broker told it. The higher epoch is the newer agreement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FinalizedFeatures {
+    pub epoch: i64,
+    /// `transaction.version`: from 2 on partitions join transactions without requests of their own (KIP-890).
+    pub transaction_version: i16,
+}
+
+impl Default for FinalizedFeatures {
+    fn default() -> Self {
+        Self { epoch: -1, transaction_version: 0 }
+    }
 }
 
 impl NodeVersions {
     pub fn from_response(response: &ApiVersionsResponse) -> Self {
-        Self { ranges: response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect() }
+        let transactions = response.finalized_features.iter().find(|feature| feature.name == "transaction.version");
+        Self {
+            ranges: response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect(),
+            features: FinalizedFeatures {
+                epoch: response.finalized_features_epoch,
+                transaction_version: transactions.map_or(0, |feature| feature.max_version_level),
+            },
+        }
     }
 
     pub fn range(&self, key: ApiKey) -> Option<(i16, i16)> {

@@ -4,6 +4,7 @@ use crate::config::{Config, ConnectionConfig, invalid};
 use crate::core::accumulator::AccumulatorConfig;
 use crate::core::backoff::ExponentialBackoff;
 use crate::core::partitioner::PartitionerKind;
+use crate::core::transaction::TransactionConfig;
 use crate::error::{Error, Result};
 use record::{Codec, Compression};
 use std::time::Duration;
@@ -20,10 +21,12 @@ pub struct ProducerConfig {
 
 impl ProducerConfig {
     pub fn parse(config: &Config, keep_tags: bool) -> Result<Self> {
-        let mut connection = ConnectionConfig::parse(config, "producer-1")?;
-        if config.get("transactional.id").is_some_and(|id| !id.is_empty()) {
-            return Err(invalid("transactional.id", config.get("transactional.id").unwrap_or(""), "this producer is not transactional"));
+        let transactional_id = config.get("transactional.id").map(str::to_owned);
+        if transactional_id.as_deref() == Some("") {
+            return Err(invalid("transactional.id", "", "String must be non-empty"));
         }
+        let client_id = format!("producer-{}", transactional_id.as_deref().unwrap_or("1"));
+        let mut connection = ConnectionConfig::parse(config, &client_id)?;
         let acks_text = config.text("acks", "all");
         let acks = match acks_text.as_str() {
             "all" | "-1" => -1,
@@ -39,6 +42,13 @@ impl ProducerConfig {
         let asked = config.get("enable.idempotence").is_some();
         let wanted = config.boolean("enable.idempotence", true)?;
         let idempotent = idempotence(wanted, asked, acks, retries, max_in_flight)?;
+        let transaction_timeout = config.number("transaction.timeout.ms", 60_000i32, i32::MIN, i32::MAX)?;
+        let transaction = match transactional_id {
+            Some(_) if !idempotent => {
+                return Err(Error::Config("Cannot set a transactional.id without also enabling idempotence.".to_owned()));
+            }
+            id => id.map(|id| TransactionConfig { id, timeout_ms: transaction_timeout, retry_backoff: connection.retry_backoff }),
+        };
         let linger = config.millis("linger.ms", 5)?;
         let request_timeout = connection.request_timeout;
         let delivery_timeout = delivery_timeout(config, linger + request_timeout)?;
@@ -60,6 +70,7 @@ impl ProducerConfig {
                 adaptive: config.boolean("partitioner.adaptive.partitioning.enable", true)?,
                 availability_timeout: Some(config.millis("partitioner.availability.timeout.ms", 0)?).filter(|timeout| !timeout.is_zero()),
                 idempotent,
+                transaction,
                 guarantee_order: max_in_flight == 1,
                 compressed: compression != Compression::None,
                 keep_tags,

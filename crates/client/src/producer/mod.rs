@@ -2,10 +2,12 @@
 //! rest. Used by: tools, tests, the benchmark. Kafka: `KafkaProducer`. Hot path: `try_append`.
 
 mod config;
+mod coordinate;
 mod intercept;
 mod plugins;
 mod record;
 mod sender;
+mod transactions;
 
 pub use plugins::{OwnedHeader, OwnedRecord, Partitioner, ProducerInterceptor};
 pub use record::{Delivery, DeliveryListener, DeliveryReport, Header, ProducerRecord, RecordMetadata, TrySendError};
@@ -63,6 +65,7 @@ impl Drop for Inner {
         let error = Error::Closed("Producer is closed forcefully.".into());
         self.shared.accumulator().abort(&error);
         sender::report(&self.shared);
+        self.shared.progress.notify_waiters();
         self.cluster.stop();
     }
 }
@@ -96,6 +99,18 @@ impl Producer {
 
     /// Adds a record to its batch; waits up to max.block.ms for metadata or memory. The handle resolves when the broker has answered.
     pub async fn send(&self, record: &ProducerRecord<'_>) -> Result<Delivery> {
+        self.noted(self.send_untold(record).await)
+    }
+
+    /// What could not be sent makes a transaction worthless.
+    fn noted<T>(&self, sent: Result<T>) -> Result<T> {
+        if let Err(error) = &sent {
+            self.inner.shared.accumulator().send_failed(error);
+        }
+        sent
+    }
+
+    async fn send_untold(&self, record: &ProducerRecord<'_>) -> Result<Delivery> {
         if !self.inner.shared.interceptors.is_empty() {
             return self.send_intercepted(record, None).await;
         }
@@ -112,6 +127,10 @@ impl Producer {
 
     /// Like `send`, but the outcome goes to the delivery listener with this tag.
     pub async fn send_tagged(&self, record: &ProducerRecord<'_>, tag: u64) -> Result<()> {
+        self.noted(self.send_tagged_untold(record, tag).await)
+    }
+
+    async fn send_tagged_untold(&self, record: &ProducerRecord<'_>, tag: u64) -> Result<()> {
         if !self.inner.shared.interceptors.is_empty() {
             return self.send_intercepted(record, Some(tag)).await.map(drop);
         }
@@ -183,7 +202,10 @@ impl Producer {
 
     fn would_block(&self, record: &ProducerRecord<'_>, blocked: Blocked) -> TrySendError {
         match blocked {
-            Blocked::Failed(error) => return TrySendError::Failed(error),
+            Blocked::Failed(error) => {
+                self.inner.shared.accumulator().send_failed(&error);
+                return TrySendError::Failed(error);
+            }
             Blocked::Metadata => self.inner.cluster.want_topics([record.topic]),
             Blocked::Memory(_) => self.inner.shared.work.notify_one(),
         }
@@ -319,21 +341,28 @@ impl Producer {
         }
     }
 
-    /// Sends what is there, for at most `timeout`, and ends the producer for all its clones. What is not written by then fails.
+    /// Sends what is there, for at most `timeout`, and ends the producer for all its clones. What is not written by then fails. A transaction
+    /// that is open is aborted.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         let shared = &self.inner.shared;
         shared.accumulator().close();
         shared.work.notify_one();
         let timely = tokio::select! {
-            result = self.flush() => result.is_ok(),
+            result = self.finish(timeout) => result.is_ok(),
             () = self.inner.cluster.thread().sleep(timeout) => false,
         };
         let error = Error::Closed("Producer is closed forcefully.".into());
         shared.accumulator().abort(&error);
         sender::report(shared);
+        shared.progress.notify_waiters();
         shared.interceptors.close();
         self.inner.cluster.stop();
         if timely { Ok(()) } else { Err(Error::Timeout(format!("records were left after closing for {} ms", timeout.as_millis()))) }
+    }
+
+    async fn finish(&self, timeout: Duration) -> Result<()> {
+        self.flush().await?;
+        self.settle_transaction(timeout).await
     }
 
     /// The partitions of a topic, waiting up to max.block.ms for its metadata.

@@ -1,12 +1,14 @@
 //! Owns: the sender task: takes ready batches out of the accumulator, seals and sends them, feeds answers back, keeps the producer id.
 //! Used by: `Producer`, which starts it on its network thread. Every decision is the accumulator's. Kafka: `Sender`.
 
+use super::coordinate::{self, Coordinators};
 use super::{DeliveryReport, Shared};
 use crate::core::accumulator::{PartitionAnswer, Request, Sent};
 use crate::core::batch::Outcome;
 use crate::core::idempotence::ProducerId;
-use crate::driver::Cluster;
+use crate::core::transaction::{Answer, Next, TransactionRequest};
 use crate::driver::connection::Connection;
+use crate::driver::{Cluster, CoordinatorKind};
 use crate::error::Error;
 use base::{TopicPartition, Uuid};
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use wire::{ErrorCode, Records};
 
 /// The newest version of Produce that names topics.
 const LAST_VERSION_WITH_NAMES: i16 = 12;
+/// The newest version of Produce that does not add partitions to a transaction (KIP-890).
+const LAST_VERSION_WITHOUT_ADDING: i16 = 11;
 
 enum Event {
     Answer {
@@ -31,6 +35,13 @@ enum Event {
     /// A connection attempt ended, well or badly.
     Connected(i32),
     ProducerId(Result<ProducerId, Error>),
+    /// A request of the transaction was answered, by this coordinator.
+    Transaction {
+        kind: CoordinatorKind,
+        key: String,
+        node: Option<i32>,
+        answer: Answer,
+    },
 }
 
 struct Sender {
@@ -40,6 +51,7 @@ struct Sender {
     in_flight: HashMap<i32, usize>,
     connecting: HashSet<i32>,
     asking_for_id: bool,
+    coordinators: Coordinators,
     /// For matching answers by topic id; topics never change their place in the accumulator.
     topics_in_request: HashMap<u64, Vec<(usize, Arc<str>, Uuid)>>,
 }
@@ -51,6 +63,7 @@ impl Drop for EndOfSender {
     fn drop(&mut self) {
         self.0.accumulator().abort(&Error::Closed("Producer is closed forcefully.".into()));
         report(&self.0);
+        self.0.progress.notify_waiters();
     }
 }
 
@@ -65,6 +78,7 @@ pub(super) async fn run(cluster: Cluster, shared: Arc<Shared>) {
         in_flight: HashMap::new(),
         connecting: HashSet::new(),
         asking_for_id: false,
+        coordinators: Coordinators::default(),
         topics_in_request: HashMap::new(),
     };
     loop {
@@ -131,9 +145,35 @@ impl Sender {
                 self.send(request);
             }
             if idle {
-                return drained.next;
+                let look_again = self.go_on_with_transaction(now);
+                return drained.next.into_iter().chain(look_again).min();
             }
         }
+    }
+
+    /// Sends what the transaction needs next; returns when to look again.
+    fn go_on_with_transaction(&mut self, now: base::Instant) -> Option<base::Instant> {
+        loop {
+            let next = self.shared.accumulator().next_transaction_request(now);
+            match next {
+                Next::Nothing => return None,
+                Next::At(instant) => return Some(instant),
+                Next::Finished => self.shared.progress.notify_waiters(),
+                Next::Send(request) => self.ask_coordinator(request),
+            }
+        }
+    }
+
+    fn ask_coordinator(&self, request: TransactionRequest) {
+        let (kind, key) = coordinate::target(&request);
+        let known = self.coordinators.of(kind, &key);
+        tracing::trace!(?request, ?known, "transaction");
+        let (cluster, events) = (self.cluster.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let (node, answer) = coordinate::carry_out(&cluster, request, known).await;
+            // The sender may be gone already.
+            let _ = events.send(Event::Transaction { kind, key, node, answer });
+        });
     }
 
     fn connect(&mut self, node: i32) {
@@ -179,9 +219,13 @@ impl Sender {
             return;
         };
         let codec = self.shared.config.codec;
+        let transaction =
+            self.shared.accumulator().transactions().map(|transactions| (transactions.id().to_owned(), transactions.version2()));
+        let transactional = transaction.is_some();
+        let without_adding = transaction.as_ref().is_some_and(|(_, version2)| !version2);
         let mut sealed = Vec::with_capacity(request.batches.len());
         for sent in &mut request.batches {
-            match sent.batch.seal(codec, false) {
+            match sent.batch.seal(codec, transactional) {
                 Ok(bytes) => sealed.push(bytes),
                 Err(error) => {
                     let error = Error::CorruptRecord(format!("a batch could not be compressed: {error}"));
@@ -192,8 +236,13 @@ impl Sender {
                 }
             }
         }
-        let (message, topics) = self.produce_request(&request.batches, sealed);
-        let newest = if topics.iter().any(|(_, _, id)| id.is_zero()) { LAST_VERSION_WITH_NAMES } else { i16::MAX };
+        let (mut message, topics) = self.produce_request(&request.batches, sealed);
+        message.transactional_id = transaction.map(|(id, _)| id);
+        let newest = match topics.iter().any(|(_, _, id)| id.is_zero()) {
+            _ if without_adding => LAST_VERSION_WITHOUT_ADDING,
+            true => LAST_VERSION_WITH_NAMES,
+            false => i16::MAX,
+        };
         let version = connection.versions.choose::<ProduceRequest>(3, newest, connection.name());
         let (id, node) = (request.id, request.node);
         self.shared.accumulator().sent(id, request.batches);
@@ -260,6 +309,17 @@ impl Sender {
                     Err(error) if error.is_retriable() => tracing::debug!("no producer id yet: {error}"),
                     Err(error) => self.shared.accumulator().set_fatal(error),
                 }
+            }
+            Event::Transaction { kind, key, node, answer } => {
+                tracing::trace!(?node, ?answer, "transaction answered");
+                if let Some(node) = node {
+                    self.coordinators.learn(kind, key, node);
+                }
+                let (features, now) = (self.cluster.features(), self.cluster.clock().mono());
+                if let Some(kind) = self.shared.accumulator().transaction_answered(answer, features, now) {
+                    self.coordinators.forget(kind);
+                }
+                self.shared.progress.notify_waiters();
             }
             Event::Answer { request, node, version, connection, result } => {
                 if let Some(count) = self.in_flight.get_mut(&node) {

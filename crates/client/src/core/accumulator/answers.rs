@@ -66,7 +66,7 @@ impl Accumulator {
             }
             _ => {
                 let failure = meaning::failure(code, &answer, &self.topics[topic].name, &batch);
-                if meaning::is_fatal(code) && self.config.idempotent {
+                if meaning::is_fatal(code) && self.config.idempotent && !self.is_transactional() {
                     self.fatal = Some(failure.error.clone());
                 }
                 self.give_up(topic, number, batch, failure);
@@ -88,15 +88,23 @@ impl Accumulator {
         match code {
             ErrorCode::UnknownProducerId => {
                 if answer.log_start_offset != -1 && !renumbered {
+                    let deleted = partition.sequences.last_acked_offset.unwrap_or(-1) < answer.log_start_offset;
+                    if self.is_transactional() && !deleted {
+                        return false;
+                    }
                     self.bump.push((topic, number));
                 }
                 true
             }
+            ErrorCode::OutOfOrderSequenceNumber if self.transaction_is_lost() => false,
             ErrorCode::OutOfOrderSequenceNumber => {
                 // Expected behind a batch that failed; a true gap only when the broker has everything before this one.
                 let sequences = &partition.sequences;
                 let after_held = !partition.held.is_empty() && sequences.position(batch.id) == Some(partition.held.len());
                 let gap = !renumbered && (after_held || sequences.is_next(batch.stamp.base_sequence) || sequences.overtaken(batch.id));
+                if gap && self.is_transactional() {
+                    return false;
+                }
                 if gap {
                     self.bump.push((topic, number));
                 }
@@ -212,6 +220,9 @@ impl Accumulator {
             }
             let failure = BatchFailure { error: expired(&batch, &state.name, number, timeout), by_record: Vec::new() };
             partition.sequences.failed(batch.id);
+            if let Some(transactions) = &mut self.transactions {
+                transactions.failed(&failure.error);
+            }
             self.counters.records_failed += batch.count as u64;
             self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
         }
@@ -232,6 +243,9 @@ impl Accumulator {
             let topic = &mut self.topics[sent.topic];
             topic.partitions[sent.partition as usize].sequences.unresolved = self.config.idempotent;
             let failure = BatchFailure { error: expired(&sent.batch, &topic.name, sent.partition, timeout), by_record: Vec::new() };
+            if let Some(transactions) = &mut self.transactions {
+                transactions.failed(&failure.error);
+            }
             self.counters.records_failed += sent.batch.count as u64;
             self.completions.push(Completion {
                 flush_id: None,
@@ -244,11 +258,18 @@ impl Accumulator {
         }
     }
 
-    fn give_up(&mut self, topic: usize, number: i32, batch: ProducerBatch, failure: BatchFailure) {
+    pub(super) fn give_up(&mut self, topic: usize, number: i32, batch: ProducerBatch, failure: BatchFailure) {
         let sequences = &mut self.topics[topic].partitions[number as usize].sequences;
         if sequences.find(batch.id).is_some() {
             sequences.failed(batch.id);
-            self.bump.push((topic, number));
+            if self.is_transactional() {
+                self.fail_held(topic, number, &failure);
+            } else {
+                self.bump.push((topic, number));
+            }
+        }
+        if let Some(transactions) = &mut self.transactions {
+            transactions.failed(&failure.error);
         }
         self.counters.records_failed += batch.count as u64;
         self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));

@@ -6,8 +6,8 @@ use crate::core::batch::{HEADER, NO_TAG, ProducerBatch, record_size_upper_bound}
 use crate::core::partitioner::{PartitionerKind, partition_for_key};
 use crate::error::Error;
 use crate::producer::ProducerRecord;
-use base::Instant;
 use base::hash::to_positive;
+use base::{Instant, TopicPartition};
 use wire::ErrorCode;
 
 impl Accumulator {
@@ -20,9 +20,7 @@ impl Accumulator {
         tag: Option<u64>,
         want_handle: bool,
     ) -> Result<Appended, Blocked> {
-        if self.closing {
-            return Err(Blocked::Failed(Error::Closed("Cannot perform operation after producer has been closed".into())));
-        }
+        self.check_open().map_err(Blocked::Failed)?;
         if let Some(error) = &self.fatal {
             return Err(Blocked::Failed(error.clone()));
         }
@@ -63,6 +61,10 @@ impl Accumulator {
                 }
             },
         };
+        if let Some(transactions) = &self.transactions {
+            let allowed = transactions.check_send(self.producer, || TopicPartition::new(record.topic, number));
+            allowed.map_err(Blocked::Failed)?;
+        }
         let partition = &mut topic.partitions[number as usize];
         let limit = config.batch_size.max(HEADER + 1);
         let mut wake = false;
@@ -89,6 +91,13 @@ impl Accumulator {
             wake = true;
         }
         let Some(batch) = partition.queue.back_mut() else { return Err(Blocked::Metadata) };
+        if let Some(transactions) = &mut self.transactions
+            && partition.transaction != transactions.number()
+        {
+            partition.transaction = transactions.number();
+            partition.joined = transactions.add_partition((index, number));
+            wake = true;
+        }
         let before = batch.buffer.len();
         let position = batch.append(record, record.timestamp.unwrap_or(wall_ms));
         if config.keep_tags {

@@ -4,15 +4,19 @@
 use super::{Accumulator, Drained, Partition, Request, Sent};
 use crate::core::batch::ProducerStamp;
 use crate::core::idempotence::ProducerId;
+use crate::core::transaction::Transactions;
 use base::Instant;
 
 impl Accumulator {
     /// Takes out everything that should be sent now to nodes that `can_send`, and expires what waited too long.
     pub fn drain(&mut self, now: Instant, mut can_send: impl FnMut(i32) -> bool) -> Drained {
         let mut drained = Drained::default();
+        self.abandon_batches();
         self.apply_epoch_bump();
         self.expire_in_flight(now, &mut drained);
-        let urgent = self.memory_waiters > 0 || self.flushing > 0 || self.closing;
+        let transaction = self.transactions.as_ref().map(Transactions::number);
+        let completing = self.transactions.as_ref().is_some_and(Transactions::is_completing);
+        let urgent = self.memory_waiters > 0 || self.flushing > 0 || self.closing || completing;
         let mut requests: Vec<(Request, usize)> = Vec::new();
         let mut refused: Vec<i32> = Vec::new();
         for _ in 0..self.active.len() {
@@ -31,6 +35,10 @@ impl Accumulator {
                 drained.wait_until(deadline);
                 continue;
             };
+            if transaction.is_some_and(|transaction| partition.transaction != transaction || !partition.joined) {
+                drained.wait_until(deadline);
+                continue;
+            }
             let newer_leader = front.attempts > 0 && partition.leader_epoch > front.leader_epoch;
             if front.retry_at > now && !newer_leader {
                 drained.wait_until(front.retry_at);
@@ -64,7 +72,7 @@ impl Accumulator {
             }
             let stamp = if self.config.idempotent {
                 let Some(producer) = self.producer else {
-                    drained.need_producer_id = true;
+                    drained.need_producer_id = transaction.is_none();
                     continue;
                 };
                 match stamp_next(partition, producer) {
@@ -74,7 +82,10 @@ impl Accumulator {
                         continue;
                     }
                     Stamp::Bump => {
-                        self.bump.push((index, number));
+                        match &mut self.transactions {
+                            Some(transactions) => transactions.lost_track(),
+                            None => self.bump.push((index, number)),
+                        }
                         drained.wait_until(now);
                         continue;
                     }
@@ -114,6 +125,13 @@ impl Accumulator {
             return;
         }
         let mut partitions = std::mem::take(&mut self.bump);
+        if let (true, Some(producer)) = (self.is_transactional(), self.producer) {
+            // The partition has nothing of this producer: the epoch can stay, and with it the transaction.
+            for (topic, number) in partitions {
+                self.topics[topic].partitions[number as usize].sequences.restart(producer);
+            }
+            return;
+        }
         for (topic, number) in &partitions {
             self.release(*topic, *number);
         }

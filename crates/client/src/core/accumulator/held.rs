@@ -5,8 +5,10 @@
 //! gap. Part of the accumulator. Kafka: none; `TransactionManager.canRetry` decides without asking.
 
 use super::Accumulator;
-use crate::core::batch::{Outcome, ProducerBatch};
+use crate::core::batch::{BatchFailure, Outcome, ProducerBatch};
+use crate::error::Error;
 use base::Instant;
+use wire::ErrorCode;
 
 impl Accumulator {
     /// Whether the broker may have a batch that it refused as out of sequence.
@@ -28,7 +30,12 @@ impl Accumulator {
         partition.held.push(batch);
         if partition.sequences.unfinished() == partition.held.len() {
             // Nobody is left to tell: nothing of it is there.
-            self.bump.push((topic, number));
+            if self.transactions.is_none() {
+                self.bump.push((topic, number));
+            } else if let Some(last) = partition.held.pop() {
+                let error = Error::broker(ErrorCode::OutOfOrderSequenceNumber, None);
+                self.give_up(topic, number, last, BatchFailure { error, by_record: Vec::new() });
+            }
         }
     }
 

@@ -8,12 +8,14 @@ mod append;
 mod drain;
 mod held;
 pub mod meaning;
+mod transactional;
 
 use crate::core::backoff::ExponentialBackoff;
 use crate::core::batch::{BatchFailure, BatchOutcome, HEADER, Outcome, ProducerBatch};
 use crate::core::idempotence::{ProducerId, Sequences};
 use crate::core::metadata::MetadataCache;
 use crate::core::partitioner::{PartitionerKind, StickyPartitioner};
+use crate::core::transaction::{TransactionConfig, Transactions};
 use crate::error::Error;
 use base::{Instant, Uuid};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -35,6 +37,8 @@ pub struct AccumulatorConfig {
     /// A broker that has not taken anything for so long gets no keyless records; None never gives up on one.
     pub availability_timeout: Option<Duration>,
     pub idempotent: bool,
+    /// Records are sent in transactions only.
+    pub transaction: Option<TransactionConfig>,
     /// With one request in flight per connection, a partition waits for its batch even across a leader change.
     pub guarantee_order: bool,
     pub compressed: bool,
@@ -63,6 +67,7 @@ pub struct Accumulator {
     /// Since when brokers with work for them cannot be sent any.
     refusing: HashMap<i32, Instant>,
     producer: Option<ProducerId>,
+    transactions: Option<Transactions>,
     pub(super) fatal: Option<Error>,
     bump: Vec<(usize, i32)>,
     /// Partitions that start numbering again with the next producer id.
@@ -95,6 +100,9 @@ struct Partition {
     /// Refused although the broker may have them; in the order of their numbers, before everything else that is numbered.
     held: Vec<ProducerBatch>,
     active: bool,
+    /// The number of the last transaction that it had records in, and whether batches of it may leave.
+    transaction: u64,
+    joined: bool,
 }
 
 /// A batch on its way to a broker.
@@ -181,6 +189,7 @@ pub struct Counters {
 impl Accumulator {
     pub fn new(config: AccumulatorConfig, rng: fastrand::Rng) -> Self {
         Self {
+            transactions: config.transaction.clone().map(Transactions::new),
             config,
             topics: Vec::new(),
             by_name: HashMap::new(),
@@ -342,6 +351,9 @@ impl Accumulator {
     pub fn abort(&mut self, error: &Error) {
         self.closing = true;
         self.fatal.get_or_insert_with(|| error.clone());
+        if let Some(transactions) = &mut self.transactions {
+            transactions.fatal(error.clone());
+        }
         let failed = || Outcome::Failed(Arc::new(BatchFailure { error: error.clone(), by_record: Vec::new() }));
         let mut aborted = Vec::new();
         for (index, topic) in self.topics.iter_mut().enumerate() {

@@ -20,6 +20,7 @@ fn config() -> AccumulatorConfig {
         adaptive: true,
         availability_timeout: None,
         idempotent: true,
+        transaction: None,
         guarantee_order: false,
         compressed: false,
         keep_tags: true,

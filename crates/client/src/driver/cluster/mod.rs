@@ -9,6 +9,7 @@ use super::traffic::Traffic;
 use crate::config::ConnectionConfig;
 use crate::core::backoff::ExponentialBackoff;
 use crate::core::metadata::MetadataCache;
+use crate::core::versions::FinalizedFeatures;
 use crate::error::{Error, Result};
 use crate::types::Node;
 use base::{Instant, TopicPartition, Uuid};
@@ -61,6 +62,7 @@ struct State {
     rng: fastrand::Rng,
     /// The last thing that went wrong while fetching metadata; tells a caller whose wait ends why.
     last_error: Option<Error>,
+    features: FinalizedFeatures,
 }
 
 enum Slot {
@@ -88,6 +90,7 @@ impl Cluster {
             all_topics: false,
             rng: fastrand::Rng::new(),
             last_error: None,
+            features: FinalizedFeatures::default(),
         };
         let inner = Inner {
             thread: thread.clone(),
@@ -282,6 +285,11 @@ impl Cluster {
         }
     }
 
+    /// The newest that any broker has told about what the cluster agreed on.
+    pub fn features(&self) -> FinalizedFeatures {
+        self.state().features
+    }
+
     /// Closes all connections, as a network failure would.
     pub fn drop_connections(&self) {
         for slot in self.state().slots.values() {
@@ -367,8 +375,12 @@ impl Cluster {
         let result = self.connect_any_address(&node, count).await;
         let mut state = self.state();
         match &result {
-            Ok(_) => {
+            Ok(connection) => {
                 state.failures.remove(&slot);
+                let features = connection.versions.features;
+                if features.epoch > state.features.epoch {
+                    state.features = features;
+                }
             }
             Err(error) => {
                 tracing::debug!("{error}");
