@@ -93,6 +93,12 @@ impl PartitionSet {
         }
     }
 
+    /// Forgets moves into a failed directory, and those of partitions that have gone with it. What was copied so far stays where it is: a
+    /// start finds it under its name and begins again.
+    pub(crate) fn give_up_moves(&self, failed_dir: &Path, gone: &[TopicPartition]) {
+        self.moves.0.lock().retain(|name, running| running.destination != failed_dir && !gone.contains(name));
+    }
+
     pub fn future_replicas(&self) -> Vec<FutureReplica> {
         let moves = self.moves.0.lock();
         let show = |(name, running): (&TopicPartition, &Move)| {

@@ -7,6 +7,8 @@ mod assignments;
 mod bell;
 mod checkpoint;
 pub mod clock;
+mod dir_failures;
+mod flushers;
 pub mod format;
 mod guard;
 mod health;

@@ -15,6 +15,8 @@ use wire::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegi
 const RETRY: Duration = Duration::from_millis(100);
 /// While the controller does not yet let this broker lead.
 const FENCED_INTERVAL: Duration = Duration::from_millis(10);
+/// The default of log.dir.failure.timeout.ms.
+const OFFLINE_LIMIT: Duration = Duration::from_secs(30);
 /// While the controller moves leadership away.
 const STOPPING_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -51,11 +53,23 @@ pub struct Lifecycle {
     in_flight: Option<InFlight>,
     next_at: Instant,
     cordoned_dirs: Vec<Uuid>,
+    offline_dirs: Vec<OfflineDir>,
+    /// log.dir.failure.timeout.ms
+    offline_limit: Duration,
+}
+
+/// A log directory that has failed.
+struct OfflineDir {
+    id: Uuid,
+    told: bool,
+    /// Until then the controller must know.
+    tell_by: Instant,
 }
 
 enum InFlight {
     Registration(ResponseSlot),
-    Heartbeat(ResponseSlot),
+    /// And how many of the failed directories it tells of.
+    Heartbeat(ResponseSlot, usize),
 }
 
 impl Lifecycle {
@@ -71,7 +85,28 @@ impl Lifecycle {
             in_flight: None,
             next_at: Instant::ZERO,
             cordoned_dirs: Vec::new(),
+            offline_dirs: Vec::new(),
+            offline_limit: OFFLINE_LIMIT,
         }
+    }
+
+    pub fn set_offline_limit(&mut self, limit: Duration) {
+        self.offline_limit = limit;
+    }
+
+    /// Directories that have failed, told to the controller with every heartbeat; the next is due at once when there is a new one.
+    pub fn set_offline_dirs(&mut self, directories: &[Uuid], now: Now) {
+        for id in directories {
+            if !self.offline_dirs.iter().any(|known| known.id == *id) {
+                self.offline_dirs.push(OfflineDir { id: *id, told: false, tell_by: now.mono + self.offline_limit });
+                self.next_at = Instant::ZERO;
+            }
+        }
+    }
+
+    /// A failed directory that the controller has not heard of in time: as far as it knows, the partitions there are led by this broker.
+    pub fn untold_dir(&self, now: Now) -> Option<Uuid> {
+        self.offline_dirs.iter().find(|dir| !dir.told && dir.tell_by <= now.mono).map(|dir| dir.id)
     }
 
     /// Told to the controller with the next heartbeat, which is due at once when this is news.
@@ -134,11 +169,12 @@ impl Lifecycle {
             current_metadata_offset: metadata_offset,
             want_fence: false,
             want_shut_down: self.stopping,
+            offline_log_dirs: self.offline_dirs.iter().map(|dir| dir.id).collect(),
             cordoned_log_dirs: Some(self.cordoned_dirs.clone()),
             ..Default::default()
         };
         self.controller.submit(RequestContext::default(), request.into(), slot.clone());
-        self.in_flight = Some(InFlight::Heartbeat(slot));
+        self.in_flight = Some(InFlight::Heartbeat(slot, self.offline_dirs.len()));
     }
 
     fn registration_request(&self) -> BrokerRegistrationRequest {
@@ -160,11 +196,11 @@ impl Lifecycle {
 
     /// What came of the last request: how long to wait before the next.
     fn take_answer(&mut self, waker: &Waker) -> Option<Result<Duration, ControllerError>> {
-        let (InFlight::Registration(slot) | InFlight::Heartbeat(slot)) = self.in_flight.as_ref()?;
+        let (InFlight::Registration(slot) | InFlight::Heartbeat(slot, _)) = self.in_flight.as_ref()?;
         let answer = slot.poll(waker)?;
         Some(match self.in_flight.take()? {
             InFlight::Registration(_) => BrokerRegistrationResponse::try_from(answer).and_then(|response| self.registered(&response)),
-            InFlight::Heartbeat(_) => BrokerHeartbeatResponse::try_from(answer).and_then(|response| self.heard(&response)),
+            InFlight::Heartbeat(_, told) => BrokerHeartbeatResponse::try_from(answer).and_then(|response| self.heard(&response, told)),
         })
     }
 
@@ -176,8 +212,9 @@ impl Lifecycle {
         Ok(Duration::ZERO)
     }
 
-    fn heard(&mut self, response: &BrokerHeartbeatResponse) -> Result<Duration, ControllerError> {
+    fn heard(&mut self, response: &BrokerHeartbeatResponse, told: usize) -> Result<Duration, ControllerError> {
         check(response.error_code)?;
+        self.offline_dirs.iter_mut().take(told).for_each(|dir| dir.told = true);
         let standing = match (self.stopping && response.should_shut_down, response.is_fenced) {
             (true, _) => Standing::MayStop,
             (false, true) => Standing::Fenced,
@@ -188,6 +225,7 @@ impl Lifecycle {
             self.standing = standing;
         }
         Ok(match standing {
+            _ if self.offline_dirs.iter().any(|dir| !dir.told) => Duration::ZERO,
             _ if self.stopping => STOPPING_INTERVAL,
             Standing::Active => self.interval,
             _ => FENCED_INTERVAL,
@@ -278,6 +316,39 @@ mod tests {
         assert!(beat.want_shut_down);
         assert_eq!(lifecycle.step(at(21), 14, waker), Instant::FAR_FUTURE);
         assert_eq!(lifecycle.standing(), Standing::MayStop);
+    }
+
+    #[test]
+    fn failed_directories_are_told_at_once_and_until_the_controller_has_heard() {
+        let fake = Arc::new(Fake::default());
+        let registration = Registration {
+            broker_id: 1,
+            cluster_id: "c".into(),
+            listeners: Vec::new(),
+            rack: None,
+            directories: Vec::new(),
+            previous_broker_epoch: -1,
+        };
+        let mut lifecycle = Lifecycle::new(fake.clone(), registration, Uuid::from_u128(500), Duration::from_secs(2));
+        let (waker, unfenced) = (Waker::noop(), || BrokerHeartbeatResponse { is_fenced: false, ..Default::default() });
+        lifecycle.step(at(0), 5, waker);
+        fake.answer(BrokerRegistrationResponse { broker_epoch: 12, ..Default::default() });
+        lifecycle.step(at(0), 12, waker);
+        let dirs = [Uuid::from_u128(1001), Uuid::from_u128(1002)];
+        // A heartbeat without them is under way.
+        lifecycle.set_offline_dirs(&dirs[..1], at(1));
+        let ControllerRequest::BrokerHeartbeat(beat) = fake.answer(unfenced()) else { panic!("a heartbeat") };
+        assert!(beat.offline_log_dirs.is_empty());
+        lifecycle.step(at(1), 12, waker);
+        assert_eq!((lifecycle.untold_dir(at(30_000)), lifecycle.untold_dir(at(30_001))), (None, Some(dirs[0])));
+        let ControllerRequest::BrokerHeartbeat(beat) = fake.answer(unfenced()) else { panic!("a heartbeat") };
+        assert_eq!(beat.offline_log_dirs, dirs[..1]);
+        assert_eq!(lifecycle.step(at(2), 12, waker), at(2002).mono);
+        assert_eq!(lifecycle.untold_dir(at(60_000)), None);
+        lifecycle.set_offline_dirs(&dirs, at(3));
+        lifecycle.step(at(3), 12, waker);
+        let ControllerRequest::BrokerHeartbeat(beat) = fake.answer(unfenced()) else { panic!("a heartbeat") };
+        assert_eq!(beat.offline_log_dirs, dirs);
     }
 
     #[test]

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use storage::Log;
 
 pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: &BrokerConfig, health: &Health) -> Result<(), StartError> {
     let started = clock::now();
-    let found = dirs.scan(image, config.node_id)?;
+    let found = dirs.scan(image, config.node_id);
     for path in found.to_delete {
         replicas.adopt_deleted_dir(path, started);
     }
@@ -38,15 +39,22 @@ pub fn logs(dirs: &mut LogDirs, replicas: &PartitionSet, image: &Image, config: 
             scope.spawn(|| {
                 while failed.lock().is_none() {
                     let Some(task) = tasks.lock().next() else { return };
-                    let name = task.topic_partition.clone();
+                    let (name, topic_id) = (task.topic_partition.clone(), task.topic_id);
+                    let path = task.dir.clone();
                     let dir = progress.of(&task);
                     if let (Some(dir), false) = (dir, task.open.clean_shutdown) {
                         dir.begin_recovery(name.clone(), task.open.progress.clone());
                     }
                     let start = clock::now().mono;
                     if let Err(error) = replicas.open(task, image, clock::now()) {
-                        *failed.lock() = Some(format!("cannot open the log of {name}: {error}"));
-                        return;
+                        if error.is_process_limit() {
+                            *failed.lock() = Some(format!("cannot open the log of {name}: {error}; raise the limit of open files (ulimit -n)"));
+                            return;
+                        }
+                        // Whatever is wrong with one partition keeps no other from being served.
+                        let dir = path.display();
+                        tracing::error!(partition = %name, %dir, %error, "the log cannot be opened; the partition is offline until that is repaired and the node restarts");
+                        replicas.insert_offline(name.clone(), topic_id);
                     }
                     if let Some(dir) = dir {
                         dir.opened(&name);
@@ -95,14 +103,16 @@ impl DirProgress {
 const CLOSING_THREADS: usize = 16;
 
 /// Flushes every log and leaves it so that the next start has nothing to recover. All are tried; the first error is returned.
-pub fn close_all(partitions: &[Arc<Partition>]) -> Result<(), StartError> {
+/// What goes wrong in a directory that has failed is no news.
+pub fn close_all(partitions: &[Arc<Partition>], is_offline: impl Fn(&Path) -> bool + Sync) -> Result<(), StartError> {
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..CLOSING_THREADS.min(partitions.len()) {
             scope.spawn(|| {
                 while let Some(partition) = partitions.get(next.fetch_add(1, Relaxed)) {
-                    if let Some(Err(error)) = partition.with_log(|log| log.close(clock::now())) {
+                    let close = |log: &mut Log| log.close(clock::now()).map_err(|error| (error, is_offline(log.dir())));
+                    if let Some(Err((error, false))) = partition.with_log(close) {
                         tracing::error!(partition = %partition.topic_partition, %error, "log cannot be closed cleanly");
                         failed.lock().get_or_insert_with(|| error.to_string());
                     }

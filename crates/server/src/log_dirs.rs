@@ -1,10 +1,11 @@
-//! The log directories of this node: locked, identified, with what their files say about how they were left.
+//! The log directories of this node: locked, identified, with what their files say about how they were left. One that cannot be used is
+//! reported to `DirFailures` and left out; the others go on.
 //! Kafka: `LogManager` (directories, locks, checkpoints), `FileLock`, `CleanShutdownFileHandler`, `MetaPropertiesEnsemble`.
 
 use crate::StartError;
 use crate::checkpoint::{self, Offsets};
 use crate::meta_properties::MetaProperties;
-use base::disk::Disk;
+use base::disk::{DirFailures, Disk};
 use base::{TopicPartition, Uuid};
 use config::BrokerConfig;
 use metadata::Image;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use storage::LogOpen;
 
-const LOCK: &str = ".lock";
+pub const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const PARTITION_METADATA: &str = "partition.metadata";
 pub const METADATA_PARTITION: &str = "__cluster_metadata-0";
@@ -25,7 +26,11 @@ const REMOTE_INDEX_CACHE: &str = "remote-log-index-cache";
 
 pub struct LogDirs {
     disk: Arc<dyn Disk>,
+    failures: Arc<DirFailures>,
+    /// Those that could be opened; they may have failed since.
     dirs: Vec<Dir>,
+    /// As configured.
+    paths: Vec<PathBuf>,
 }
 
 struct Dir {
@@ -49,22 +54,58 @@ pub struct Found {
 }
 
 impl LogDirs {
-    /// Locks every directory, creating those that are not there.
-    pub fn lock(paths: &[PathBuf]) -> Result<Vec<DirLock>, StartError> {
-        paths.iter().map(|path| lock(path)).collect()
+    /// Locks every directory, creating those that are not there. One that another process uses is an error; one that is broken is `None`,
+    /// and found broken again by `open`.
+    pub fn lock(paths: &[PathBuf]) -> Result<Vec<Option<DirLock>>, StartError> {
+        let mut locks = Vec::new();
+        let mut first_error = None;
+        for path in paths {
+            locks.push(match lock(path) {
+                Ok(lock) => Some(lock),
+                Err(LockError::InUse(error)) => return Err(error),
+                Err(LockError::Broken(error)) => {
+                    tracing::error!(dir = %path.display(), %error, "log directory cannot be locked");
+                    first_error.get_or_insert(error);
+                    None
+                }
+            });
+        }
+        match first_error {
+            Some(error) if locks.iter().all(Option::is_none) => Err(error),
+            _ => Ok(locks),
+        }
     }
 
-    /// `locks` as they came from `lock`, in the same order.
-    pub fn open(disk: Arc<dyn Disk>, paths: &[PathBuf], locks: Vec<DirLock>, node_id: i32) -> Result<(LogDirs, String), StartError> {
+    /// `locks` as they came from `lock`, in the same order. A directory without a readable meta.properties has failed; only when none
+    /// has one is that an error.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        failures: Arc<DirFailures>,
+        paths: &[PathBuf],
+        locks: Vec<Option<DirLock>>,
+        node_id: i32,
+    ) -> Result<(LogDirs, String), StartError> {
         let mut cluster_id: Option<String> = None;
         let mut dirs = Vec::new();
+        let mut first_error = None;
         for (path, lock) in paths.iter().zip(locks) {
             let shown = path.display();
-            let meta = MetaProperties::read(&*disk, path)?.ok_or_else(|| {
-                StartError::Disk(format!(
+            let meta = match (lock, MetaProperties::read(&*disk, path)) {
+                (Some(lock), Ok(Some(meta))) => Ok((lock, meta)),
+                (_, Ok(None)) => Err(StartError::Disk(format!(
                     "{shown} is not formatted: it has no meta.properties; run `kafka-storage format` with this configuration"
-                ))
-            })?;
+                ))),
+                (None, Ok(Some(_))) => Err(StartError::Disk(format!("{shown} cannot be locked; check the disk"))),
+                (_, Err(error)) => Err(error),
+            };
+            let (lock, meta) = match meta {
+                Ok(meta) => meta,
+                Err(error) => {
+                    failures.report(path, &io::Error::other(error.to_string()));
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+            };
             if meta.node_id != node_id {
                 let theirs = meta.node_id;
                 return Err(StartError::Disk(format!(
@@ -86,15 +127,37 @@ impl LogDirs {
             }
             dirs.push(Dir { path: path.clone(), id, _lock: lock, clean: None, written: HashMap::new() });
         }
-        let cluster_id = cluster_id.ok_or_else(|| StartError::Config("log.dirs is empty".into()))?;
-        Ok((LogDirs { disk, dirs }, cluster_id))
+        match (cluster_id, first_error) {
+            (Some(cluster_id), _) => Ok((LogDirs { disk, failures, dirs, paths: paths.to_vec() }, cluster_id)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(StartError::Config("log.dirs is empty".into())),
+        }
     }
 
-    /// Those of `log.dirs`; a metadata.log.dir outside of them holds the metadata log only.
+    /// Those of `log.dirs`, in its order; a metadata.log.dir outside of them holds the metadata log only. One that failed at the start
+    /// has no id.
     pub fn for_replicas(&self, config: &BrokerConfig) -> Vec<LogDir> {
         let named: Vec<PathBuf> = config.log_directories().iter().map(|path| absolute(path)).collect();
-        let dirs = self.dirs.iter().filter(|dir| named.contains(&dir.path));
-        dirs.map(|dir| LogDir { path: dir.path.clone(), id: dir.id }).collect()
+        let dirs = self.paths.iter().filter(|path| named.contains(path));
+        dirs.map(|path| LogDir { path: path.clone(), id: self.id_of(path).unwrap_or_default() }).collect()
+    }
+
+    fn is_online(&self, dir: &Dir) -> bool {
+        !self.is_offline(&dir.path)
+    }
+
+    /// Whatever went wrong while a directory was looked through: the directory has failed.
+    fn keep_online<T>(&self, dir: &Path, result: Result<T, StartError>) -> Option<T> {
+        result.map_err(|error| self.failures.report(dir, &io::Error::other(error.to_string()))).ok()
+    }
+
+    /// What the controller is told at registration.
+    pub fn online_ids(&self, config: &BrokerConfig) -> Vec<Uuid> {
+        self.for_replicas(config).iter().filter(|dir| !dir.id.is_zero() && !self.is_offline(&dir.path)).map(|dir| dir.id).collect()
+    }
+
+    pub fn is_offline(&self, path: &Path) -> bool {
+        self.failures.is_offline(path)
     }
 
     pub fn id_of(&self, path: &Path) -> Option<Uuid> {
@@ -102,48 +165,90 @@ impl LogDirs {
     }
 
     /// Takes the clean-shutdown markers. From here on, only a clean stop brings them back.
-    /// Returns the broker epoch that all of them agree on, else −1.
-    pub fn take_markers(&mut self) -> Result<i64, StartError> {
-        for dir in &mut self.dirs {
-            let path = dir.path.join(CLEAN_SHUTDOWN);
-            let marker = match self.disk.read(&path) {
-                Ok(bytes) => bytes,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(disk_error("read", &path, &e)),
-            };
-            // Older Kafkas left an empty marker, which says that the stop was clean but not in which epoch.
-            let epoch = serde_json::from_slice::<serde_json::Value>(&marker).ok().and_then(|json| json.get("brokerEpoch")?.as_i64());
-            dir.clean = Some(epoch.unwrap_or(-1));
-            self.disk.remove_file(&path).map_err(|e| disk_error("remove", &path, &e))?;
+    /// Returns the broker epoch that all directories agree on, else −1.
+    pub fn take_markers(&mut self) -> i64 {
+        for at in 0..self.dirs.len() {
+            let Some(dir) = self.dirs.get(at) else { break };
+            let path = dir.path.clone();
+            let clean = self.keep_online(&path, take_marker(&*self.disk, &path)).flatten();
+            if let Some(dir) = self.dirs.get_mut(at) {
+                dir.clean = clean;
+            }
+        }
+        if self.dirs.len() < self.paths.len() || !self.dirs.iter().all(|dir| self.is_online(dir)) {
+            return -1;
         }
         let mut epochs = self.dirs.iter().map(|dir| dir.clean.unwrap_or(-1));
         let first = epochs.next().unwrap_or(-1);
-        Ok(if epochs.all(|epoch| epoch == first) { first } else { -1 })
+        if epochs.all(|epoch| epoch == first) { first } else { -1 }
     }
 
-    /// The partitions to open, in all directories. Those that the metadata does not know here are set aside as strays.
-    pub fn scan(&mut self, image: &Image, broker_id: i32) -> Result<Found, StartError> {
+    /// The partitions to open, in all directories that are online. Those that the metadata does not know here are set aside as strays.
+    pub fn scan(&mut self, image: &Image, broker_id: i32) -> Found {
         let mut found = Found::default();
-        for i in 0..self.dirs.len() {
-            self.scan_dir(i, image, broker_id, &mut found)?;
+        let (disk, failures) = (self.disk.clone(), self.failures.clone());
+        for dir in self.dirs.iter_mut().filter(|dir| !failures.is_offline(&dir.path)) {
+            if let Err(error) = dir.scan(&*disk, image, broker_id, &mut found) {
+                failures.report(&dir.path, &io::Error::other(error.to_string()));
+            }
         }
-        Ok(found)
+        found
     }
 
-    fn scan_dir(&mut self, i: usize, image: &Image, broker_id: i32, found: &mut Found) -> Result<(), StartError> {
-        let Some(dir) = self.dirs.get_mut(i) else { return Ok(()) };
+    /// Writes one kind of checkpoint in every directory that is online and where it has changed. Partitions come with the directory they
+    /// are in. A log that begins at 0 has no need to say so. All directories are tried; the first error is returned.
+    pub fn write_checkpoint(&mut self, file: &'static str, offsets: &[(PathBuf, TopicPartition, i64)]) -> io::Result<()> {
+        let mut result = Ok(());
+        for dir in self.dirs.iter_mut().filter(|dir| !self.failures.is_offline(&dir.path)) {
+            let counts = |offset: i64| file != checkpoint::LOG_START || offset > 0;
+            let of_dir = offsets.iter().filter(|(path, _, offset)| path.starts_with(&dir.path) && counts(*offset));
+            let offsets: Offsets = of_dir.map(|(_, partition, offset)| (partition.clone(), *offset)).collect();
+            if dir.written.get(file) == Some(&offsets) {
+                continue;
+            }
+            match checkpoint::write(&*self.disk, &dir.path.join(file), &offsets) {
+                Ok(()) => drop(dir.written.insert(file, offsets)),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// The last act of a clean stop: all logs are closed and all checkpoints written. A directory that has failed gets no marker.
+    pub fn write_markers(&self, broker_epoch: i64) -> io::Result<()> {
+        let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        let mut online = self.dirs.iter().filter(|dir| self.is_online(dir));
+        online.try_for_each(|dir| self.disk.write_atomically(&dir.path.join(CLEAN_SHUTDOWN), text.as_bytes()))
+    }
+}
+
+fn take_marker(disk: &dyn Disk, dir: &Path) -> Result<Option<i64>, StartError> {
+    let path = dir.join(CLEAN_SHUTDOWN);
+    let marker = match disk.read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(disk_error("read", &path, &e)),
+    };
+    disk.remove_file(&path).map_err(|e| disk_error("remove", &path, &e))?;
+    // Older Kafkas left an empty marker, which says that the stop was clean but not in which epoch.
+    let epoch = serde_json::from_slice::<serde_json::Value>(&marker).ok().and_then(|json| json.get("brokerEpoch")?.as_i64());
+    Ok(Some(epoch.unwrap_or(-1)))
+}
+
+impl Dir {
+    fn scan(&mut self, disk: &dyn Disk, image: &Image, broker_id: i32, found: &mut Found) -> Result<(), StartError> {
         for file in [checkpoint::RECOVERY_POINT, checkpoint::LOG_START, checkpoint::HIGH_WATERMARK] {
-            let path = dir.path.join(file);
-            let offsets = checkpoint::read(&*self.disk, &path).unwrap_or_else(|e| {
+            let path = self.path.join(file);
+            let offsets = checkpoint::read(disk, &path).unwrap_or_else(|e| {
                 tracing::warn!(file = %path.display(), error = %e, "checkpoint is not used");
                 Offsets::new()
             });
-            dir.written.insert(file, offsets);
+            self.written.insert(file, offsets);
         }
-        let offset = |file: &str, partition: &TopicPartition| dir.written.get(file).and_then(|o| o.get(partition)).copied().unwrap_or(0);
-        let entries = self.disk.list(&dir.path).map_err(|e| disk_error("list", &dir.path, &e))?;
+        let offset = |file: &str, partition: &TopicPartition| self.written.get(file).and_then(|o| o.get(partition)).copied().unwrap_or(0);
+        let entries = disk.list(&self.path).map_err(|e| disk_error("list", &self.path, &e))?;
         for entry in entries.into_iter().filter(|entry| entry.is_dir) {
-            let path = dir.path.join(&entry.name);
+            let path = self.path.join(&entry.name);
             if entry.name == METADATA_PARTITION || entry.name == REMOTE_INDEX_CACHE || entry.name.ends_with("-stray") {
                 continue;
             }
@@ -159,7 +264,7 @@ impl LogDirs {
                 tracing::warn!(dir = %path.display(), "not a partition; Apache Kafka would not start with it in a log directory, move it away");
                 continue;
             };
-            let topic_id = read_topic_id(&*self.disk, &path);
+            let topic_id = read_topic_id(disk, &path);
             // A move that was interrupted at its last step leaves two directories with the same records: one is enough.
             let mut is_wanted =
                 |id: &Uuid| belongs_here(image, *id, &topic_partition, broker_id) && found.names.insert(topic_partition.clone());
@@ -169,38 +274,16 @@ impl LogDirs {
                         recovery_point: offset(checkpoint::RECOVERY_POINT, &topic_partition),
                         log_start_offset: offset(checkpoint::LOG_START, &topic_partition),
                         high_watermark: offset(checkpoint::HIGH_WATERMARK, &topic_partition),
-                        clean_shutdown: dir.clean.is_some(),
+                        clean_shutdown: self.clean.is_some(),
                         jitter_seed: fastrand::u64(..),
                         ..LogOpen::default()
                     };
                     found.open.push(OpenTask { topic_partition, topic_id, dir: path, open });
                 }
-                None => set_aside(&*self.disk, &path, topic_id)?,
+                None => set_aside(disk, &path, topic_id)?,
             }
         }
         Ok(())
-    }
-
-    /// Writes one kind of checkpoint in every directory where it has changed. Partitions come with the directory they are in.
-    /// A log that begins at 0 has no need to say so.
-    pub fn write_checkpoint(&mut self, file: &'static str, offsets: &[(PathBuf, TopicPartition, i64)]) -> io::Result<()> {
-        for dir in &mut self.dirs {
-            let counts = |offset: i64| file != checkpoint::LOG_START || offset > 0;
-            let of_dir = offsets.iter().filter(|(path, _, offset)| path.starts_with(&dir.path) && counts(*offset));
-            let offsets: Offsets = of_dir.map(|(_, partition, offset)| (partition.clone(), *offset)).collect();
-            if dir.written.get(file) == Some(&offsets) {
-                continue;
-            }
-            checkpoint::write(&*self.disk, &dir.path.join(file), &offsets)?;
-            dir.written.insert(file, offsets);
-        }
-        Ok(())
-    }
-
-    /// The last act of a clean stop: all logs are closed and all checkpoints written.
-    pub fn write_markers(&self, broker_epoch: i64) -> io::Result<()> {
-        let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
-        self.dirs.iter().try_for_each(|dir| self.disk.write_atomically(&dir.path.join(CLEAN_SHUTDOWN), text.as_bytes()))
     }
 }
 
@@ -224,20 +307,28 @@ impl Drop for DirLock {
     }
 }
 
-fn lock(dir: &Path) -> Result<DirLock, StartError> {
-    std::fs::create_dir_all(dir).map_err(|e| disk_error("create", dir, &e))?;
+enum LockError {
+    /// Held by another process, or the file system knows no locks.
+    InUse(StartError),
+    Broken(StartError),
+}
+
+fn lock(dir: &Path) -> Result<DirLock, LockError> {
+    let broken = |action, path: &Path, e: &io::Error| LockError::Broken(disk_error(action, path, e));
+    std::fs::create_dir_all(dir).map_err(|e| broken("create", dir, &e))?;
     let path = dir.join(LOCK);
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|e| disk_error("open", &path, &e))?;
+    let file = file.map_err(|e| broken("open", &path, &e))?;
     // A POSIX record lock, as Java's FileChannel takes it: Apache Kafka and Gregor exclude each other.
     fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
         let shown = dir.display();
-        StartError::Disk(match io::Error::from(e).kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => {
-                format!("{shown} is in use by another process, which holds {LOCK}; stop that one, or choose another directory")
-            }
-            _ => format!("cannot lock {shown}: {e}; the file system must support fcntl locks"),
-        })
+        let e = io::Error::from(e);
+        match e.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => LockError::InUse(StartError::Disk(format!(
+                "{shown} is in use by another process, which holds {LOCK}; stop that one, or choose another directory"
+            ))),
+            _ => LockError::Broken(StartError::Disk(format!("cannot lock {shown}: {e}; the file system must support fcntl locks"))),
+        }
     })?;
     Ok(DirLock { path, _file: file })
 }

@@ -5,6 +5,8 @@ use crate::assignments::Assignments;
 use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
+use crate::dir_failures::FailureWatch;
+use crate::flushers::Flushers;
 use crate::health::{Health, Phase};
 use crate::housekeeping::{Housekeeping, offsets};
 use crate::lifecycle::{Lifecycle, Registration};
@@ -16,15 +18,16 @@ use crate::metrics::Metrics;
 use crate::service::BrokerService;
 use crate::settings::Settings;
 use crate::timers::Timers;
-use crate::{StartError, load};
+use crate::{StartError, load, meta_properties};
 use base::Uuid;
-use base::disk::{Disk, RealDisk};
+use base::disk::{DirFailures, Disk, RealDisk, WatchedDisk};
 use broker::{Broker, BrokerListener, BrokerParts};
 use controller::{MetadataListener, MetadataUpdate};
 use net::Net;
 use replica::PartitionSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,7 +42,7 @@ const STACK: usize = 2 * 1024 * 1024;
 pub struct Prepared {
     pub settings: Settings,
     pub paths: Vec<PathBuf>,
-    pub locks: Vec<DirLock>,
+    pub locks: Vec<Option<DirLock>>,
     pub listeners: Listeners,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
@@ -54,6 +57,9 @@ pub struct Node {
     timers_thread: JoinHandle<i64>,
     housekeeping_bell: Arc<Bell>,
     housekeeping: JoinHandle<LogDirs>,
+    flushers: Flushers,
+    failures_bell: Arc<Bell>,
+    failures_thread: JoinHandle<()>,
     metadata: MetadataThread,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -64,20 +70,28 @@ impl Node {
     pub fn start(prepared: Prepared) -> Result<Node, StartError> {
         let Prepared { settings, paths, locks, listeners, health, metrics, net_stats, levels } = prepared;
         let config = settings.config.clone();
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let failures = Arc::new(DirFailures::new(paths.clone(), &[meta_properties::FILE, log_dirs::LOCK]));
+        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(Arc::new(RealDisk), failures.clone()));
         let mut rng = fastrand::Rng::new();
-        let (mut dirs, cluster_id) = LogDirs::open(disk.clone(), &paths, locks, config.node_id)?;
+        let (mut dirs, cluster_id) = LogDirs::open(disk.clone(), failures.clone(), &paths, locks, config.node_id)?;
+        let watch = FailureWatch { failures, metadata_dir: log_dirs::absolute(config.metadata_directory().unwrap_or_default()) };
 
         health.enter(Phase::Metadata);
+        if dirs.id_of(&watch.metadata_dir).is_none() {
+            watch.handle(Waker::noop(), |_| Vec::new())?;
+        }
         let quorum = metrics.quorum().clone();
         let options = metadata_options(&settings, &cluster_id, &dirs, &listeners, disk.clone(), quorum, &mut rng)?;
         let opened = metadata_thread::open(options).map_err(|e| StartError::Metadata(e.to_string()))?;
         let image = opened.image().clone();
 
         health.enter(Phase::Logs);
-        let previous_broker_epoch = dirs.take_markers()?;
+        let previous_broker_epoch = dirs.take_markers();
         let replicas = Arc::new(PartitionSet::new(disk, config.node_id, dirs.for_replicas(&config), config.clone()));
+        // What failed so far must be known before anything new is created.
+        watch.handle(Waker::noop(), |dir| replicas.directory_failed(dir))?;
         load::logs(&mut dirs, &replicas, &image, &config, &health)?;
+        watch.handle(Waker::noop(), |dir| replicas.directory_failed(dir))?;
 
         let broker = Arc::new(Broker::new(BrokerParts {
             id: config.node_id,
@@ -110,11 +124,12 @@ impl Node {
             cluster_id,
             listeners: listeners.advertised_for_registration(&config)?,
             rack: config.broker_rack.clone(),
-            directories: dirs.for_replicas(&config).iter().map(|dir| dir.id).collect(),
+            directories: dirs.online_ids(&config),
             previous_broker_epoch,
         };
         let interval = Duration::from_millis(config.broker_heartbeat_interval_ms.max(1) as u64);
-        let lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
+        let mut lifecycle = Lifecycle::new(Arc::new(metadata.mailbox()), registration, Uuid::random(&mut rng), interval);
+        lifecycle.set_offline_limit(Duration::from_millis(config.log_dir_failure_timeout_ms.max(1) as u64));
         let connection_limits = ConnectionLimits::new(&broker.config());
         let limits = connection_limits.shared();
         let dynamic_listeners = Arc::default();
@@ -124,11 +139,15 @@ impl Node {
             connection_limits,
             listeners: Arc::clone(&dynamic_listeners),
             bell: housekeeping_bell.clone(),
-            flushes: metrics.flushes().clone(),
             assignments: Assignments::default(),
         };
+        let flushers = Flushers::start(broker.replicas().clone(), metrics.flushes().clone())?;
         let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
         let timers = Arc::new(Timers::default());
+        let failures_bell = Arc::new(Bell::default());
+        let (watched, bell, changed) = (broker.clone(), failures_bell.clone(), timers.bell.clone());
+        let fatal = directories_failed(health.clone());
+        let failures_thread = spawn("gregor-disks", move || watch.run(&watched, &bell, &changed, fatal))?;
         let (shared, timed) = (timers.clone(), broker.clone());
         let timers_thread = spawn("gregor-timers", move || shared.run(&timed, lifecycle))?;
         if !timers.wait_active(UNFENCE_LIMIT) {
@@ -142,12 +161,38 @@ impl Node {
         let net = listeners::accept(listeners, &config, limits, net_stats, service)?;
         *dynamic_listeners.lock() = Some(DynamicListeners::new(net.listeners(), &settings));
         health.enter(Phase::Ready);
-        Ok(Node { broker, net, timers, timers_thread, housekeeping_bell, housekeeping, metadata, health, metrics })
+        Ok(Node {
+            broker,
+            net,
+            timers,
+            timers_thread,
+            housekeeping_bell,
+            housekeeping,
+            flushers,
+            failures_bell,
+            failures_thread,
+            metadata,
+            health,
+            metrics,
+        })
     }
 
     /// A clean stop, in Kafka's order. After it the next start has nothing to recover.
     pub fn stop(self) -> Result<(), StartError> {
-        let Node { broker, net, timers, timers_thread, housekeeping_bell, housekeeping, metadata, health, metrics } = self;
+        let Node {
+            broker,
+            net,
+            timers,
+            timers_thread,
+            housekeeping_bell,
+            housekeeping,
+            flushers,
+            failures_bell,
+            failures_thread,
+            metadata,
+            health,
+            metrics,
+        } = self;
         health.enter(Phase::Stopping);
         if broker.config().controlled_shutdown_enable && !timers.leave(LEAVE_LIMIT) {
             tracing::warn!("the controller did not approve the shutdown in time; stopping anyway");
@@ -161,7 +206,10 @@ impl Node {
         metrics.clear_broker();
         // After this no update reaches the broker, so nobody but this thread uses its logs.
         metadata.stop();
+        flushers.stop();
         let closed = close_logs(&broker, &mut dirs);
+        failures_bell.stop();
+        failures_thread.join().map_err(panicked)?;
         if let Err(error) = closed.and_then(|()| dirs.write_markers(broker_epoch).map_err(|e| StartError::Disk(e.to_string()))) {
             return Err(StartError::Disk(format!("the stop was not clean: {error}; the next start recovers the logs")));
         }
@@ -239,6 +287,14 @@ fn metadata_failed(health: Arc<Health>) -> impl FnOnce(controller::NodeError) + 
     }
 }
 
+/// Nothing is left to serve, or the metadata log is gone. Kafka halts with the same exit code.
+fn directories_failed(health: Arc<Health>) -> impl Fn() + Send {
+    move || {
+        health.failed();
+        std::process::exit(1);
+    }
+}
+
 fn thread_error(name: &str, e: &std::io::Error) -> StartError {
     StartError::Disk(format!("cannot start the thread {name}: {e}; check the limit of processes (ulimit -u)"))
 }
@@ -249,7 +305,7 @@ fn close_logs(broker: &Broker, dirs: &mut LogDirs) -> Result<(), StartError> {
     let ends = offsets(&partitions, storage::Log::log_end_offset);
     let starts = offsets(&partitions, storage::Log::log_start_offset);
     let marks = offsets(&partitions, storage::Log::high_watermark);
-    load::close_all(&partitions)?;
+    load::close_all(&partitions, |dir| dirs.is_offline(dir))?;
     for (file, offsets) in [(checkpoint::RECOVERY_POINT, ends), (checkpoint::LOG_START, starts), (checkpoint::HIGH_WATERMARK, marks)] {
         dirs.write_checkpoint(file, &offsets).map_err(|e| StartError::Disk(format!("{file}: {e}")))?;
     }

@@ -5,7 +5,7 @@ use crate::bell::Bell;
 use crate::clock;
 use crate::guard;
 use crate::lifecycle::{Lifecycle, Standing};
-use base::{Instant, Now};
+use base::{Instant, Now, Uuid};
 use broker::Broker;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -69,6 +69,13 @@ impl Timers {
             lifecycle.begin_stop();
         }
         lifecycle.set_cordoned_dirs(broker.replicas().cordoned_dirs().into_iter().map(|dir| dir.id).collect());
+        let offline: Vec<Uuid> = broker.replicas().offline_dirs().into_iter().map(|dir| dir.id).filter(|id| !id.is_zero()).collect();
+        lifecycle.set_offline_dirs(&offline, now);
+        if let Some(directory) = lifecycle.untold_dir(now).filter(|_| !lifecycle.is_stopping()) {
+            tracing::error!(%directory, "stopping: the controller could not be told of a failed log directory within log.dir.failure.timeout.ms");
+            stop_this_process();
+            lifecycle.begin_stop();
+        }
         let next = lifecycle.step(now, broker.image().provenance.offset, waker);
         if broker.broker_epoch() != lifecycle.epoch() {
             broker.set_broker_epoch(lifecycle.epoch());
@@ -80,5 +87,13 @@ impl Timers {
             self.changed.notify_all();
         }
         next
+    }
+}
+
+/// As if somebody had asked from outside: the main thread stops the node cleanly.
+fn stop_this_process() {
+    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
+        tracing::error!(%error, "the process cannot signal itself");
+        std::process::exit(1);
     }
 }

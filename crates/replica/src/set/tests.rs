@@ -1,0 +1,172 @@
+//! Log directories that fail, by a disk whose operations in one directory fail.
+
+use super::*;
+use crate::Acks;
+use base::disk::{DirFailures, MemDisk, WatchedDisk};
+use bytes::Bytes;
+use metadata::Record;
+use record::{BatchBuilder, BatchFields};
+use std::task::Waker;
+use storage::{AppendOrigin, ReadLimit};
+use wire::ErrorCode;
+use wire::messages::{PartitionRecord, TopicRecord};
+
+const BROKER: i32 = 1;
+const TOPIC: Uuid = Uuid::from_u128(7);
+
+struct World {
+    disk: MemDisk,
+    failures: Arc<DirFailures>,
+    replicas: PartitionSet,
+    image: Image,
+    now: Now,
+}
+
+fn dir_id(n: usize) -> Uuid {
+    Uuid::from_u128(1000 + n as u128)
+}
+
+fn dir(n: usize) -> PathBuf {
+    PathBuf::from(format!("/data/{n}"))
+}
+
+impl World {
+    /// Two directories, and a topic without partitions.
+    fn new() -> World {
+        let disk = MemDisk::new();
+        let dirs: Vec<LogDir> = (0..2).map(|n| LogDir { path: dir(n), id: dir_id(n) }).collect();
+        for dir in &dirs {
+            disk.create_dir_all(&dir.path).unwrap();
+        }
+        let failures = Arc::new(DirFailures::new(dirs.iter().map(|dir| dir.path.clone()), &[]));
+        let watched = Arc::new(WatchedDisk::new(Arc::new(disk.clone()), failures.clone()));
+        let props = [
+            ("node.id", "1"),
+            ("process.roles", "broker,controller"),
+            ("listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+            ("advertised.listeners", "PLAINTEXT://localhost:9092"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.voters", "1@localhost:9093"),
+        ];
+        let props: Props = props.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let config = Arc::new(BrokerConfig::from_props(&props).unwrap());
+        let replicas = PartitionSet::new(watched, BROKER, dirs, config);
+        let now = Now { mono: Instant::from_nanos(1_000_000_000), wall_ms: 1_700_000_000_000 };
+        let mut world = World { disk, failures, replicas, image: Image::default(), now };
+        world.replay(TopicRecord { name: "t".into(), topic_id: TOPIC, ..Default::default() }.into());
+        world
+    }
+
+    fn replay(&mut self, record: Record) {
+        let mut delta = Delta::default();
+        self.image.replay(&record, &mut delta).unwrap();
+        self.replicas.apply(&delta, &self.image, self.now);
+    }
+
+    /// A partition that the controller has put into a directory.
+    fn partition(&mut self, partition_id: i32, directory: Uuid) -> Arc<Partition> {
+        let record = PartitionRecord {
+            partition_id,
+            topic_id: TOPIC,
+            replicas: vec![BROKER],
+            isr: vec![BROKER],
+            leader: BROKER,
+            directories: vec![directory],
+            ..Default::default()
+        };
+        self.replay(record.into());
+        self.replicas.get("t", partition_id).unwrap()
+    }
+
+    fn append(&self, partition: &Arc<Partition>) -> Result<i64, ErrorCode> {
+        let mut builder = BatchBuilder::new(BatchFields::default());
+        builder.append(self.now.wall_ms, None, Some(b"value"), &[]);
+        let done = partition.append(builder.build().unwrap(), Acks::Leader, AppendOrigin::Client, self.now);
+        done.map(|done| done.info.first_offset).map_err(|error| error.code)
+    }
+
+    /// Every operation in a directory fails, once.
+    fn fail_dir(&self, n: usize) {
+        self.failures.report(&dir(n), &std::io::Error::from_raw_os_error(5));
+        for failure in self.failures.take_new(Waker::noop()) {
+            self.replicas.directory_failed(&failure.dir);
+        }
+    }
+}
+
+fn read(partition: &Partition) -> Result<Bytes, ErrorCode> {
+    let read = partition.read(0, 1 << 20, ReadLimit::HighWatermark, None, true).map_err(|error| error.code)?;
+    let Some(base::Segment::File(range)) = read.records.first() else { return Ok(Bytes::new()) };
+    Ok(range.read().unwrap())
+}
+
+#[test]
+fn the_failure_of_a_directory_takes_its_partitions_and_no_others() {
+    let mut world = World::new();
+    let (lost, kept) = (world.partition(0, dir_id(0)), world.partition(1, dir_id(1)));
+    assert_eq!((world.append(&lost), world.append(&kept)), (Ok(0), Ok(0)));
+    let watch = lost.watch(5, Waker::noop());
+    assert!(watch.is_some());
+
+    world.disk.fail_after(Some(0));
+    assert_eq!(world.append(&lost), Err(ErrorCode::KafkaStorageError));
+    world.disk.fail_after(None);
+    // Before anybody has looked: nothing more is written, and nothing is flushed that may be lost.
+    assert_eq!(world.append(&lost), Err(ErrorCode::KafkaStorageError));
+    assert!(lost.with_log(|log| log.flush(i64::MAX, world.now)).unwrap().is_err());
+
+    let failed = world.failures.take_new(Waker::noop());
+    assert_eq!(failed.len(), 1);
+    assert_eq!(world.replicas.directory_failed(&failed[0].dir), [TopicPartition::new("t", 0)]);
+    assert_eq!(world.append(&lost), Err(ErrorCode::KafkaStorageError));
+    assert_eq!(read(&lost).unwrap_err(), ErrorCode::KafkaStorageError);
+    assert!(lost.watch(5, Waker::noop()).is_none(), "who waits is woken, and does not wait again");
+    assert_eq!(world.append(&kept), Ok(1));
+    assert!(!read(&kept).unwrap().is_empty());
+    assert_eq!(world.replicas.offline_dirs().iter().map(|dir| dir.id).collect::<Vec<_>>(), [dir_id(0)]);
+}
+
+#[test]
+fn nothing_new_is_begun_where_a_log_may_exist_on_the_failed_directory() {
+    let mut world = World::new();
+    world.fail_dir(0);
+    let assigned_there = world.partition(0, dir_id(0));
+    assert_eq!(world.append(&assigned_there), Err(ErrorCode::KafkaStorageError));
+    let assigned_to_unknown = world.partition(1, dir_id(9));
+    assert_eq!(world.append(&assigned_to_unknown), Err(ErrorCode::KafkaStorageError));
+    assert!(!world.disk.exists(&dir(1).join("t-0")) && !world.disk.exists(&dir(1).join("t-1")));
+    // New partitions go to what is left.
+    for index in 2..5 {
+        let new = world.partition(index, directory_id::UNASSIGNED);
+        assert_eq!(world.append(&new), Ok(0));
+        assert!(world.disk.exists(&dir(1).join(format!("t-{index}"))));
+    }
+}
+
+#[test]
+fn a_move_into_a_failed_directory_is_given_up_and_the_partition_stays() {
+    let mut world = World::new();
+    let (staying, moving) = (world.partition(0, dir_id(0)), world.partition(1, dir_id(1)));
+    world.append(&staying).unwrap();
+    world.append(&moving).unwrap();
+    let dirs = world.replicas.dirs().to_vec();
+    world.replicas.move_to(&moving, &dirs[0], world.now).unwrap();
+    world.replicas.move_to(&staying, &dirs[1], world.now).unwrap();
+    world.fail_dir(0);
+    assert_eq!(world.replicas.future_replicas(), []);
+    assert!(!world.replicas.copy_moving(world.now));
+    assert_eq!((world.append(&moving), world.append(&staying)), (Ok(1), Err(ErrorCode::KafkaStorageError)));
+}
+
+#[test]
+fn a_partition_that_cannot_be_created_is_offline() {
+    let mut world = World::new();
+    world.disk.fail_after(Some(0));
+    let partition = world.partition(0, dir_id(1));
+    world.disk.fail_after(None);
+    assert_eq!(world.append(&partition), Err(ErrorCode::KafkaStorageError));
+    assert!(world.failures.is_offline(&dir(1)));
+    // Deleting its topic needs no disk.
+    world.replay(metadata::Record::from(wire::messages::RemoveTopicRecord { topic_id: TOPIC, ..Default::default() }));
+    assert!(world.replicas.get("t", 0).is_none());
+}
