@@ -2,6 +2,7 @@
 
 mod admin_methods;
 mod api_table;
+mod apps_transactions;
 mod both;
 mod client_chaos;
 mod client_conformance;
@@ -15,6 +16,7 @@ mod requests;
 mod requests_admin;
 mod requests_groups;
 mod requests_moves;
+mod round_trip;
 mod suites;
 mod sweeps;
 mod tools;
