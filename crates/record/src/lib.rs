@@ -7,6 +7,7 @@ pub mod builder;
 pub mod compress;
 pub mod control;
 mod error;
+pub mod filter;
 pub mod legacy;
 pub mod record;
 pub mod scan;

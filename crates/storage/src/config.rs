@@ -102,6 +102,15 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// The time after which a segment is rolled: a record that is due for compaction must not wait in the active segment.
+    pub fn max_segment_ms(&self) -> i64 {
+        if self.cleanup_compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+
     pub(crate) fn target_compression(&self) -> TargetCompression {
         match self.compression_type {
             CompressionType::Producer => TargetCompression::Producer,

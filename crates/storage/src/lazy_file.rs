@@ -24,6 +24,11 @@ impl LazyFile {
         &self.path
     }
 
+    /// Where the file is from now on; for one that is renamed. A descriptor stays open.
+    pub fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
     pub fn get(&self, disk: &dyn Disk) -> io::Result<&Arc<dyn File>> {
         if let Some(file) = self.file.get() {
             return Ok(file);

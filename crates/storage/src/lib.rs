@@ -4,6 +4,7 @@
 //! Kafka: UnifiedLog, LocalLog, LogSegment, LogLoader, ProducerStateManager, LeaderEpochFileCache.
 
 pub mod checkpoint;
+pub mod cleaner;
 pub mod config;
 pub mod epoch_cache;
 mod error;

@@ -5,10 +5,12 @@ use crate::error::LogError;
 use crate::index::txn::{AbortedTxn, TxnIndex};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 use crate::lazy_file::LazyFile;
+use crate::log::CLEANED;
 use crate::producer_state::CompletedTxn;
 use crate::scan::{BatchScan, Head, HeadScan, Scanned, unreadable};
-use base::disk::{Disk, File};
+use base::disk::{Disk, File, OpenMode};
 use std::collections::VecDeque;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -64,7 +66,28 @@ pub(crate) const FILES: [&str; 4] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX];
 
 impl Segment {
     pub fn create(disk: &dyn Disk, dir: &Path, base_offset: i64, created_ms: i64, jitter_ms: i64) -> Result<Segment, LogError> {
-        let path = |suffix| dir.join(file_name(base_offset, suffix));
+        Self::create_as(disk, dir, base_offset, "", created_ms, jitter_ms)
+    }
+
+    /// With the names of compaction output.
+    pub fn create_cleaned(disk: &dyn Disk, dir: &Path, base_offset: i64, created_ms: i64, jitter_ms: i64) -> Result<Segment, LogError> {
+        let left_over = dir.join(file_name(base_offset, TXN_INDEX) + CLEANED);
+        match disk.remove_file(&left_over) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(LogError::io("cannot remove", left_over)(e)),
+            _ => {}
+        }
+        Self::create_as(disk, dir, base_offset, CLEANED, created_ms, jitter_ms)
+    }
+
+    fn create_as(
+        disk: &dyn Disk,
+        dir: &Path,
+        base_offset: i64,
+        ending: &str,
+        created_ms: i64,
+        jitter_ms: i64,
+    ) -> Result<Segment, LogError> {
+        let path = |suffix| dir.join(file_name(base_offset, suffix) + ending);
         let error = |path: &PathBuf| LogError::io("cannot create", path.clone());
         let (log, offsets, times) = (path(LOG), path(OFFSET_INDEX), path(TIME_INDEX));
         Ok(Segment {
@@ -141,7 +164,7 @@ impl Segment {
         last_offset: i64,
         now_ms: i64,
     ) -> bool {
-        let due = || self.size > 0 && self.waited_ms(disk, now_ms, max_timestamp) > config.segment_ms - self.jitter_ms;
+        let due = || self.size > 0 && self.waited_ms(disk, now_ms, max_timestamp) > config.max_segment_ms() - self.jitter_ms;
         let entries = |size: usize| config.segment_index_bytes.max(0) as usize / size;
         self.size + incoming > config.segment_bytes.max(0) as u64
             || last_offset.saturating_sub(self.base_offset) > i64::from(i32::MAX)
@@ -158,7 +181,8 @@ impl Segment {
         }
     }
 
-    fn first_timestamp(&self, disk: &dyn Disk) -> i64 {
+    /// Of the first batch; -1 if there is none.
+    pub fn first_timestamp(&self, disk: &dyn Disk) -> i64 {
         if self.size == 0 {
             return -1;
         }
@@ -253,7 +277,7 @@ impl Segment {
     }
 
     /// Where a scan for `offset` may start.
-    fn index_position(&self, disk: &dyn Disk, offset: i64) -> Result<u64, LogError> {
+    pub fn index_position(&self, disk: &dyn Disk, offset: i64) -> Result<u64, LogError> {
         let relative = self.relative(offset);
         let entry = self.offsets.floor(disk, |e| e.relative_offset <= relative).map_err(self.io("cannot search the index of"))?;
         Ok(entry.map_or(0, |e| u64::from(e.position)))
@@ -520,6 +544,64 @@ impl Segment {
         self.times.seal(disk).map_err(LogError::io(error, self.log.path()))?;
         self.recent = VecDeque::new();
         Ok(())
+    }
+
+    /// Sizes of the offset index and the time index.
+    pub fn index_bytes(&self, disk: &dyn Disk) -> Result<(u64, u64), LogError> {
+        let bytes = |entries: usize, size: usize| (entries * size) as u64;
+        let offsets = self.offsets.len(disk).map_err(self.io("cannot read the indexes of"))?;
+        let times = self.times.len(disk).map_err(self.io("cannot read the indexes of"))?;
+        Ok((bytes(offsets, OffsetEntry::SIZE), bytes(times, TimeEntry::SIZE)))
+    }
+
+    fn paths(&self) -> [(&'static str, &Path); 4] {
+        [(LOG, self.log.path()), (OFFSET_INDEX, self.offsets.path()), (TIME_INDEX, self.times.path()), (TXN_INDEX, self.txns.path())]
+    }
+
+    /// Makes a sealed segment durable with its indexes; the names are for the caller.
+    pub fn sync(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        for (_, path) in self.paths() {
+            match disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync_data()) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound || path != self.txns.path() => {
+                    return Err(LogError::io("cannot sync", path)(e));
+                }
+                _ => {}
+            }
+        }
+        self.indexes_synced = true;
+        Ok(())
+    }
+
+    /// Gives all files names with another ending, the segment first, as Kafka does: a start tells by it how far this came.
+    pub fn rename(&mut self, disk: &dyn Disk, dir: &Path, ending: &str) -> Result<(), LogError> {
+        for (suffix, from) in self.paths().map(|(suffix, path)| (suffix, path.to_owned())) {
+            let to = dir.join(file_name(self.base_offset, suffix) + ending);
+            if from == to {
+                continue;
+            }
+            match disk.rename(&from, &to) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound || suffix != TXN_INDEX => return Err(LogError::io("cannot rename", from)(e)),
+                _ => {}
+            }
+            match suffix {
+                LOG => self.log.set_path(to),
+                OFFSET_INDEX => self.offsets.set_path(to),
+                TIME_INDEX => self.times.set_path(to),
+                _ => self.txns.set_path(to),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is there of its files; what cannot be removed is logged.
+    pub fn remove_files(&self, disk: &dyn Disk) {
+        for (_, path) in self.paths() {
+            if let Err(error) = disk.remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(file = %path.display(), %error, "cannot remove output of the cleaner");
+            }
+        }
     }
 
     /// Before a flush: the index files hold what memory holds.

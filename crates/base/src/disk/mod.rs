@@ -109,6 +109,10 @@ pub trait Disk: Send + Sync {
     fn set_read_only(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
+    /// Sets when a file was last changed, in milliseconds since the Unix epoch, where the disk knows times.
+    fn set_modified(&self, _path: &Path, _modified_ms: i64) -> io::Result<()> {
+        Ok(())
+    }
     /// Of the file system that `path` is on.
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// Takes the log directory that `path` is in offline, where somebody watches over that (`WatchedDisk`). Errors that come from this disk

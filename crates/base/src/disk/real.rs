@@ -122,6 +122,11 @@ impl Disk for RealDisk {
         fs::set_permissions(path, fs::Permissions::from_mode(0o400))
     }
 
+    fn set_modified(&self, path: &Path, modified_ms: i64) -> io::Result<()> {
+        let time = UNIX_EPOCH + std::time::Duration::from_millis(modified_ms.max(0) as u64);
+        fs::OpenOptions::new().write(true).open(path)?.set_modified(time)
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);

@@ -219,6 +219,10 @@ impl Disk for WatchedDisk {
         self.watch(path, |disk| disk.set_read_only(path))
     }
 
+    fn set_modified(&self, path: &Path, modified_ms: i64) -> io::Result<()> {
+        self.watch(path, |disk| disk.set_modified(path, modified_ms))
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.watch(path, |disk| disk.space(path))
     }

@@ -6,7 +6,7 @@ pub mod txn;
 use crate::lazy_file::LazyFile;
 use base::disk::{Disk, OpenMode};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A fixed-size index entry, big-endian on disk.
 pub trait Entry: Copy + std::fmt::Debug + PartialEq {
@@ -94,6 +94,15 @@ impl<E: Entry> Index<E> {
     /// An index whose file is searched where it lies; a missing file counts as empty.
     pub fn cold(path: PathBuf) -> Self {
         Self { file: LazyFile::new(path), entries: Entries::Cold }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Where the file is from now on; for one that is renamed.
+    pub fn set_path(&mut self, path: PathBuf) {
+        self.file.set_path(path);
     }
 
     /// Reads the whole file, to append to it.

@@ -73,11 +73,29 @@ impl TxnIndex {
         Ok(())
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the file is from now on; for one that is renamed.
+    pub fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
     /// Adds what overlaps `from..upper` to `out`; true once later segments cannot hold more.
     pub fn collect(&self, disk: &dyn Disk, from: i64, upper: i64, out: &mut Vec<(i64, i64)>) -> io::Result<bool> {
+        self.visit(disk, from, upper, |txn| out.push((txn.producer_id, txn.first_offset)))
+    }
+
+    /// As `collect`, with all there is to know of each.
+    pub fn collect_entries(&self, disk: &dyn Disk, from: i64, upper: i64, out: &mut Vec<AbortedTxn>) -> io::Result<bool> {
+        self.visit(disk, from, upper, |txn| out.push(*txn))
+    }
+
+    fn visit(&self, disk: &dyn Disk, from: i64, upper: i64, mut found: impl FnMut(&AbortedTxn)) -> io::Result<bool> {
         for txn in self.entries(disk)? {
             if txn.last_offset >= from && txn.first_offset < upper {
-                out.push((txn.producer_id, txn.first_offset));
+                found(txn);
             }
             if txn.last_stable_offset >= upper {
                 return Ok(true);

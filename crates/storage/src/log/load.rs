@@ -2,7 +2,7 @@
 //! checked and indexed anew, and the first bad byte ends the log. After a clean stop only the tail behind the last index entry is
 //! looked at. Kafka: LogLoader, LogSegment.recover.
 
-use super::{DELETED, Log, SNAPSHOT, jitter};
+use super::{CLEANED, DELETED, Log, SNAPSHOT, SWAP, jitter};
 use crate::config::LogConfig;
 use crate::epoch_cache::EpochCache;
 use crate::error::LogError;
@@ -19,9 +19,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CLEANED: &str = ".cleaned";
-const SWAP: &str = ".swap";
-
 /// How a log is found: what the checkpoints and the clean-shutdown marker of its directory say.
 #[derive(Clone, Debug, Default)]
 pub struct LogOpen {
@@ -33,6 +30,8 @@ pub struct LogOpen {
     pub high_watermark: i64,
     /// The directory has a clean-shutdown marker: nothing is recovered.
     pub clean_shutdown: bool,
+    /// The cleaner has been here, whatever cleanup.policy says now: gaps between segments are no damage.
+    pub compacted: bool,
     /// Seeds the jitter of segment.ms.
     pub jitter_seed: u64,
     /// Told how far a recovery has come.
@@ -76,12 +75,15 @@ impl Log {
             doomed: Vec::new(),
             dir_dirty: is_new,
             jitter_seed: open.jitter_seed,
+            truncations: 0,
+            truncated_to: None,
+            unfinished_swap: None,
         };
         log.open_segments(&names, now)?;
         if open.clean_shutdown {
             log.load_clean(now)?
         } else {
-            log.load_unclean(now, &open.progress)?
+            log.load_unclean(now, open.compacted, &open.progress)?
         }
         log.identity_synced &= log.log_end_offset > 0;
         log.high_watermark = open.high_watermark.clamp(log.log_start_offset, log.log_end_offset);
@@ -137,7 +139,7 @@ impl Log {
         self.replay_producers(from, self.log_end_offset)
     }
 
-    fn load_unclean(&mut self, now: Now, progress: &RecoveryProgress) -> Result<(), LogError> {
+    fn load_unclean(&mut self, now: Now, compacted: bool, progress: &RecoveryProgress) -> Result<(), LogError> {
         let disk = self.disk.clone();
         // A recovery point beyond the files (they were lost or replaced) says nothing about them.
         let first = self.segment_at(self.recovery_point);
@@ -164,7 +166,7 @@ impl Log {
             end = next.unwrap_or(self.segments[at].base_offset);
             let last = at + 1 == self.segments.len();
             // A tail lost exactly between two batches leaves no bad byte, only a gap. Compaction leaves gaps too.
-            let gap = self.segments.get(at + 1).is_some_and(|s| s.base_offset > end) && !self.config.cleanup_compact;
+            let gap = self.segments.get(at + 1).is_some_and(|s| s.base_offset > end) && !compacted && !self.config.cleanup_compact;
             if (cut > 0 || gap) && !last {
                 let gone: Vec<Segment> = self.segments.drain(at + 1..).collect();
                 for segment in gone {
@@ -381,6 +383,8 @@ fn finish_swaps(
             remove(&name)?;
             names.retain(|n| *n != name);
         }
+        // What was replaced must not come back beside what replaces it.
+        disk.sync_dir(dir).map_err(LogError::io("cannot sync", dir))?;
     }
     for name in swaps {
         let Some(plain) = name.strip_suffix(SWAP).map(str::to_owned) else { continue };

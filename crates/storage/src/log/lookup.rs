@@ -48,6 +48,8 @@ impl Log {
             let Some(head) = segment.find_data(disk, offset)? else { continue };
             let Some(view) = head.view().filter(|view| view.base_offset() < self.high_watermark) else { return Ok(None) };
             let timestamp = match view.timestamp_type() {
+                // Where the time of the first record stands, compaction may have written when tombstones are to go.
+                TimestampType::CreateTime if view.delete_horizon_ms().is_some() => view.max_timestamp(),
                 TimestampType::CreateTime => view.base_timestamp(),
                 TimestampType::LogAppendTime => view.max_timestamp(),
             };

@@ -6,6 +6,7 @@ mod flush;
 mod load;
 mod lookup;
 mod read;
+pub(crate) mod replace;
 mod retention;
 mod truncate;
 
@@ -31,6 +32,8 @@ pub use retention::Deleted;
 
 const SNAPSHOT: &str = ".snapshot";
 const DELETED: &str = ".deleted";
+pub(crate) const CLEANED: &str = ".cleaned";
+pub(crate) const SWAP: &str = ".swap";
 
 pub struct Log {
     disk: Arc<dyn Disk>,
@@ -57,6 +60,10 @@ pub struct Log {
     /// Names in the directory changed since it was last synced.
     dir_dirty: bool,
     jitter_seed: u64,
+    /// How often records were cut off the end, and the lowest offset of that which the cleaner does not know yet.
+    truncations: u64,
+    truncated_to: Option<i64>,
+    unfinished_swap: Option<replace::UnfinishedSwap>,
 }
 
 impl Log {

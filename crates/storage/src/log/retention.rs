@@ -39,6 +39,7 @@ impl Log {
 
     /// Applies cleanup.policy, retention.ms, retention.bytes and the log start.
     pub fn delete_old_segments(&mut self, now: Now) -> Result<Deleted, LogError> {
+        self.finish_swap(now)?;
         let mut deleted = Deleted::default();
         self.delete_while(now, &mut deleted, |log, at| {
             Ok(log.segments.get(at + 1).is_some_and(|next| next.base_offset <= log.log_start_offset))

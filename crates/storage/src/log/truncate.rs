@@ -25,6 +25,7 @@ impl Log {
             self.truncate_fully_and_start_at(offset, now)?;
             return Ok(true);
         }
+        self.finish_swap(now)?;
         self.note_truncation(offset);
         let keep = self.segment_at(offset) + 1;
         let gone: Vec<Segment> = self.segments.drain(keep..).collect();
@@ -48,6 +49,7 @@ impl Log {
 
     /// Drops everything; the next record gets `offset`.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.finish_swap(now)?;
         self.note_truncation(offset);
         let gone: Vec<Segment> = self.segments.drain(..).collect();
         // The files of a segment with the same base must be out of the way before the new one is created.
