@@ -9,7 +9,6 @@ mod context;
 pub mod fetch_session;
 mod groups;
 mod handle;
-#[allow(dead_code)] // The transaction coordinator is about to call it.
 mod markers;
 pub mod metrics;
 mod node;

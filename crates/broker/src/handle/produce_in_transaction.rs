@@ -35,7 +35,7 @@ pub(super) fn is_transactional(request: &ProduceRequest) -> bool {
 
 pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
     let Some(transactional_id) = request.transactional_id.clone() else {
-        return refuse_all(c, &request, ErrorCode::TransactionalIdAuthorizationFailed, "Transactional Id authorization failed.");
+        return refuse_all(c, &request, ErrorCode::TransactionalIdAuthorizationFailed, None);
     };
     let produce = Produce::new(c, request.acks, request.timeout_ms);
     let batches = transactional_batches(c, &request);
@@ -46,7 +46,7 @@ pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
     let (producer_id, producer_epoch) = (first.producer_id, first.producer_epoch);
     if batches.iter().any(|batch| (batch.producer_id, batch.producer_epoch) != (producer_id, producer_epoch)) {
         let text = "Transactional records contained more than one producer ID";
-        return refuse_all(c, &request, ErrorCode::InvalidProducerIdMapping, text);
+        return refuse_all(c, &request, ErrorCode::InvalidProducerIdMapping, Some(text));
     }
     let partitions = batches.into_iter().map(|batch| (batch.partition, batch.base_sequence)).collect();
     let operation = Operation::of_produce(c.version());
@@ -88,17 +88,23 @@ fn transactional_batches(c: &Context, request: &ProduceRequest) -> Vec<Transacti
 }
 
 /// The same error for everything, before anything was looked at.
-fn refuse_all(c: &Context, request: &ProduceRequest, error: ErrorCode, text: &str) -> Handled {
+fn refuse_all(c: &Context, request: &ProduceRequest, error: ErrorCode, text: Option<&str>) -> Handled {
     if request.acks == 0 {
-        return Handled::Close(text.into());
+        return Handled::Close(format!("a Produce with acks=0 failed: {error}"));
     }
-    let responses = request.topic_data.iter().map(|topic| TopicProduceResponse {
-        name: topic.name.clone(),
-        topic_id: topic.topic_id,
-        partition_responses: topic.partition_data.iter().map(|data| partition_response(data.index, error, Some(text.into()))).collect(),
-        ..Default::default()
-    });
-    let responses = responses.collect();
+    let mut responses: Vec<TopicProduceResponse> = Vec::new();
+    for topic in &request.topic_data {
+        let refused = topic.partition_data.iter().map(|data| partition_response(data.index, error, text.map(str::to_owned)));
+        match responses.iter_mut().find(|there| there.name == topic.name && there.topic_id == topic.topic_id) {
+            Some(there) => there.partition_responses.extend(refused),
+            None => responses.push(TopicProduceResponse {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition_responses: refused.collect(),
+                ..Default::default()
+            }),
+        }
+    }
     c.answer(&ProduceResponse { responses, ..Default::default() })
 }
 

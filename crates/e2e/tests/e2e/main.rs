@@ -2,10 +2,12 @@
 
 mod admin_methods;
 mod api_table;
+mod apps_streams;
 mod apps_transactions;
 mod both;
 mod client_chaos;
 mod client_conformance;
+mod dir_failure;
 mod disk;
 mod durability;
 mod golden;
@@ -16,6 +18,7 @@ mod requests;
 mod requests_admin;
 mod requests_groups;
 mod requests_moves;
+mod requests_txn;
 mod round_trip;
 mod suites;
 mod sweeps;

@@ -71,6 +71,15 @@ impl<'a> Asker<'a> {
         self.node
     }
 
+    pub(crate) fn node_mut(&mut self) -> &mut Node {
+        self.node
+    }
+
+    /// The lines so far.
+    pub(crate) fn take(&mut self) -> String {
+        std::mem::take(&mut self.out)
+    }
+
     pub(crate) fn data_dir(&self) -> String {
         self.node.dir.join("data").display().to_string()
     }
@@ -87,6 +96,7 @@ pub(crate) fn both_with(what: &str, known: &str, extra: &[&str], questions: fn(&
     let answers = |kind: Kind| {
         let mut node = Node::start(kind, &scratch.join(&format!("{kind:?}")), extra);
         node.expect_log("clos").expect_log("cannot read the subscription").expect_log("collides with existing topic");
+        node.expect_log("the transaction is left to that");
         let mut asker = Asker::new(&mut node);
         questions(&mut asker);
         let text = std::mem::take(&mut asker.out);
