@@ -35,8 +35,7 @@ pub(super) fn handle(c: &mut Context, request: InitProducerIdRequest) -> Handled
         enable_two_phase_commit: request.enable2_pc,
         keep_prepared: request.keep_prepared_txn,
     };
-    let ids_by = deadline;
-    c.park(AwaitTxn { reply: c.reply, request, ids_by, state: State::Ask }, Instant::FAR_FUTURE)
+    c.park(AwaitTxn { reply: c.reply, request, deadline, has_awaited_ids: false, state: State::Ask }, deadline)
 }
 
 struct AwaitId {
@@ -59,8 +58,9 @@ impl Wait for AwaitId {
 struct AwaitTxn {
     reply: ReplyTo,
     request: InitProducerId,
-    /// Ids are waited for until then.
-    ids_by: Instant,
+    deadline: Instant,
+    /// Producer ids have been waited for; that happens once.
+    has_awaited_ids: bool,
     state: State,
 }
 
@@ -90,12 +90,15 @@ impl Wait for AwaitTxn {
                         Err(error) => TxnReply::Failed(error),
                     }
                 }
-                State::Asked(slot) => match slot.poll(waker)? {
-                    TxnReply::Failed(ErrorCode::CoordinatorLoadInProgress) if now.mono < self.ids_by => {
+                State::Asked(slot) => match slot.poll(waker) {
+                    Some(TxnReply::Failed(ErrorCode::CoordinatorLoadInProgress)) if !self.has_awaited_ids => {
+                        self.has_awaited_ids = true;
                         self.state = State::AwaitIds;
                         continue;
                     }
-                    reply => reply,
+                    Some(reply) => reply,
+                    None if now.mono >= self.deadline => TxnReply::Failed(ErrorCode::CoordinatorNotAvailable),
+                    None => return None,
                 },
                 State::AwaitIds => match broker.producer_ids.ready(broker, waker) {
                     Some(Ok(())) => {
@@ -103,6 +106,7 @@ impl Wait for AwaitTxn {
                         continue;
                     }
                     Some(Err(error)) => TxnReply::Failed(retriable(error)),
+                    None if now.mono >= self.deadline => TxnReply::Failed(ErrorCode::CoordinatorLoadInProgress),
                     None => return None,
                 },
             };

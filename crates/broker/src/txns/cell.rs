@@ -26,6 +26,14 @@ pub(super) enum State {
 }
 
 impl State {
+    /// For requests, which have to wait until all that was loaded is at the high watermark.
+    pub fn serving(&mut self) -> Result<&mut Active, ErrorCode> {
+        match self.active()? {
+            active if active.shard.is_loading() => Err(ErrorCode::CoordinatorLoadInProgress),
+            active => Ok(active),
+        }
+    }
+
     pub fn active(&mut self) -> Result<&mut Active, ErrorCode> {
         match self {
             State::Active(active) => Ok(active),

@@ -52,9 +52,9 @@ impl Txns {
             if !matches!(cell.state, State::Loading) {
                 return;
             }
-            let committed = self.committed_waker();
+            let (committed, high_watermark) = (self.committed_waker(), partition.high_watermark());
             let mut active = Box::new(Active { shard, partition, waiting: HashMap::new(), watch: None, committed });
-            let markers = self.run(broker, now, &mut active, |shard, context| shard.on_loaded(context, end));
+            let markers = self.run(broker, now, &mut active, |shard, context| shard.on_loaded(context, end, high_watermark));
             cell.state = State::Active(active);
             markers
         };

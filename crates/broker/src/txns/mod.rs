@@ -191,7 +191,7 @@ impl Txns {
         let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
         let markers = {
             let mut cell = cell.lock();
-            let active = cell.state.active()?;
+            let active = cell.state.serving()?;
             active.waiting.insert(token, waiter);
             self.run(broker, now, active, |shard, context| step(shard, context, token))
         };

@@ -37,7 +37,7 @@ impl Txns {
         let index = self.partition_of(transactional_id).ok_or(ErrorCode::NotCoordinator)?;
         let cell = self.cell(index).ok_or(ErrorCode::NotCoordinator)?;
         let mut cell = cell.lock();
-        Ok(cell.state.active()?.shard.describe(transactional_id))
+        Ok(cell.state.serving()?.shard.describe(transactional_id))
     }
 
     /// All or nothing: while a shard is loading nobody knows what there is.
@@ -46,6 +46,7 @@ impl Txns {
         for (_, cell) in self.cells() {
             match &cell.lock().state {
                 State::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
+                State::Active(active) if active.shard.is_loading() => return Err(ErrorCode::CoordinatorLoadInProgress),
                 State::Active(active) => active.shard.list(filter, now.wall_ms, &mut found),
                 State::Gone => {}
             }

@@ -11,6 +11,8 @@ mod add;
 mod end;
 mod init;
 mod metadata;
+#[cfg(test)]
+mod model;
 mod output;
 mod records;
 mod shard;

@@ -59,8 +59,17 @@ pub struct TxnAppend {
 /// What an append changes once the high watermark has passed it.
 #[derive(Debug)]
 pub(super) enum Change {
-    Transition { transactional_id: String, next: Box<Metadata>, then: Then, reply: Option<(Token, TxnReply)> },
-    Expire { transactional_ids: Vec<String> },
+    Transition {
+        transactional_id: String,
+        next: Box<Metadata>,
+        then: Then,
+        reply: Option<(Token, TxnReply)>,
+    },
+    Expire {
+        transactional_ids: Vec<String>,
+    },
+    /// What was loaded is at the high watermark.
+    Loaded,
 }
 
 /// What follows a transition.

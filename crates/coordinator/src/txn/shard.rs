@@ -80,7 +80,8 @@ pub struct TxnShard {
     pub(super) coordinator_epoch: i32,
     pub(super) txns: BTreeMap<String, Txn>,
     written: VecDeque<Written>,
-    written_end: i64,
+    /// The state is not known to be at the high watermark yet.
+    is_loading: bool,
     abort_timed_out_at: Instant,
     expire_at: Instant,
     retries: BTreeSet<(Instant, String)>,
@@ -94,7 +95,7 @@ impl TxnShard {
             coordinator_epoch,
             txns: BTreeMap::new(),
             written: VecDeque::new(),
-            written_end: 0,
+            is_loading: true,
             abort_timed_out_at: Instant::FAR_FUTURE,
             expire_at: Instant::FAR_FUTURE,
             retries: BTreeSet::new(),
@@ -123,19 +124,28 @@ impl TxnShard {
         Ok(())
     }
 
-    /// All records are replayed: prepared transactions go on, the timers start. Requests may come from now on.
-    pub fn on_loaded(&mut self, step: &TxnStep, log_end_offset: i64) -> TxnOutput {
-        let mut out = TxnOutput::default();
-        let now = step.now;
-        self.written_end = log_end_offset;
-        self.abort_timed_out_at = after(now, self.config.transaction_abort_timed_out_transaction_cleanup_interval_ms);
-        self.expire_at = after(now, self.config.transaction_remove_expired_transaction_cleanup_interval_ms);
+    /// All records are replayed. Once the high watermark has passed them too, prepared transactions go on and the timers start: a state that
+    /// may still be lost with this leader must not become markers.
+    pub fn on_loaded(&mut self, step: &TxnStep, log_end_offset: i64, high_watermark: i64) -> TxnOutput {
+        self.is_loading = true;
+        self.written.push_back(Written { offset: log_end_offset, reply_by: Instant::FAR_FUTURE, change: Change::Loaded });
+        self.advance(step, high_watermark)
+    }
+
+    /// Whether requests have to wait still.
+    pub fn is_loading(&self) -> bool {
+        self.is_loading
+    }
+
+    fn start(&mut self, step: &TxnStep, out: &mut TxnOutput) {
+        self.is_loading = false;
+        self.abort_timed_out_at = after(step.now, self.config.transaction_abort_timed_out_transaction_cleanup_interval_ms);
+        self.expire_at = after(step.now, self.config.transaction_remove_expired_transaction_cleanup_interval_ms);
         let prepared: Vec<String> =
             self.txns.iter().filter(|(_, txn)| txn.current.status.is_prepared()).map(|(id, _)| id.clone()).collect();
         for id in prepared {
-            self.write_markers(step, &id, &mut out);
+            self.write_markers(step, &id, out);
         }
-        out
     }
 
     /// The transition of an id, if no other one is under way.
@@ -170,12 +180,12 @@ impl TxnShard {
 
     /// The append is in the log, its first record at `first_offset`. Follow up with `advance`.
     pub fn appended(&mut self, step: &TxnStep, append: TxnAppend, first_offset: i64) {
-        self.written_end = first_offset.saturating_add(append.records.len() as i64);
+        let offset = first_offset.saturating_add(append.records.len() as i64);
         let reply_by = match &append.change {
             Change::Transition { next, reply: Some(_), .. } => after(step.now, next.timeout_ms),
             _ => Instant::FAR_FUTURE,
         };
-        self.written.push_back(Written { offset: self.written_end, reply_by, change: append.change });
+        self.written.push_back(Written { offset, reply_by, change: append.change });
     }
 
     /// The append is not in the log: everything is as it was.
@@ -203,6 +213,7 @@ impl TxnShard {
                     }
                 }
             }
+            Change::Loaded => {}
         }
         out
     }
@@ -228,6 +239,7 @@ impl TxnShard {
                         self.txns.remove(&id);
                     }
                 }
+                Change::Loaded => self.start(step, &mut out),
             }
         }
         out
