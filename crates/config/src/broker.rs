@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::listener::{self, Endpoint, ProtocolMap};
+use crate::own::OwnConfig;
 use crate::validator::parse_voter;
 use crate::{ConfigDef, ConfigError, Props, TopicConfig, Value};
 
@@ -56,6 +57,8 @@ macro_rules! broker_config {
             $(pub $field: $type,)*
             /// What a topic without overrides gets.
             pub topic_defaults: TopicConfig,
+            /// Keys that Kafka does not have.
+            pub own: OwnConfig,
             values: Vec<Value>,
             listener_map_is_explicit: bool,
         }
@@ -64,10 +67,10 @@ macro_rules! broker_config {
         pub const FIELD_KEYS: &[&str] = &[$($key,)*];
 
         impl BrokerConfig {
-            fn from_values(values: Vec<Value>, listener_map_is_explicit: bool) -> Result<Self, ConfigError> {
+            fn from_values(values: Vec<Value>, own: OwnConfig, listener_map_is_explicit: bool) -> Result<Self, ConfigError> {
                 $(let $field: $type = field(&values, $key)?;)*
                 let topic_defaults = TopicConfig::from_broker_values(&|key| value(&values, key))?;
-                Ok(Self { $($field,)* topic_defaults, values, listener_map_is_explicit })
+                Ok(Self { $($field,)* topic_defaults, own, values, listener_map_is_explicit })
             }
         }
     };
@@ -143,8 +146,13 @@ broker_config! {
     replica_lag_time_max_ms: i64 = "replica.lag.time.max.ms",
     replica_socket_timeout_ms: i32 = "replica.socket.timeout.ms",
     replica_fetch_wait_max_ms: i32 = "replica.fetch.wait.max.ms",
+    log_cleaner_enable: bool = "log.cleaner.enable",
     log_cleaner_threads: i32 = "log.cleaner.threads",
     log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size",
+    log_cleaner_io_buffer_size: i32 = "log.cleaner.io.buffer.size",
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor",
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second",
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms",
     remote_log_storage_system_enable: bool = "remote.log.storage.system.enable",
     // produce and fetch
     fetch_max_bytes: i32 = "fetch.max.bytes",
@@ -221,7 +229,7 @@ impl BrokerConfig {
     /// Each value by itself is checked, the relations between them are not.
     pub(crate) fn unchecked(props: &Props) -> Result<Self, ConfigError> {
         let values = DEF.parse(&with_node_id_synonyms(props))?;
-        Self::from_values(values, props.contains_key("listener.security.protocol.map"))
+        Self::from_values(values, OwnConfig::from_props(props)?, props.contains_key("listener.security.protocol.map"))
     }
 
     /// The parsed value of any key, with its default; Null where the key is unknown or has none.

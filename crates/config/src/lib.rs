@@ -13,6 +13,7 @@ mod error;
 pub mod group;
 pub mod listener;
 pub mod notice;
+pub mod own;
 pub mod properties;
 mod relations;
 pub mod topic;
@@ -27,6 +28,7 @@ pub use def::{ConfigDef, ConfigKey, UpdateMode};
 pub use dynamic::Layers;
 pub use error::ConfigError;
 pub use listener::{Endpoint, SecurityProtocol};
+pub use own::OwnConfig;
 pub use topic::{CompressionType, TimestampType, TopicConfig};
 pub use value::{Type, Value};
 

@@ -3,7 +3,7 @@
 
 use crate::def::Use;
 use crate::dynamic::listener_override;
-use crate::{Props, broker};
+use crate::{Props, broker, own};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -79,6 +79,9 @@ fn notice(key: &str) -> Option<Notice> {
             Use::Honoured => None,
             Use::Ignored(reason) => Some(Notice::Ignored { key: owned(), reason }),
         };
+    }
+    if own::def().get(key).is_some() {
+        return None;
     }
     if let Some((_, advice)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
         return Some(Notice::Removed { key: owned(), advice });

@@ -232,6 +232,7 @@ fn documentation() -> String {
         ("Topic", "with `kafka-topics --config` and `kafka-configs --entity-type topics`", topic::def()),
         ("Group", "with `kafka-configs --entity-type groups`", group::def()),
         ("Client metrics", "with `kafka-configs --entity-type client-metrics`", client_metrics::def()),
+        ("Gregor's own", "in server.properties; Kafka does not have them", own::def()),
     ];
     for (title, how, def) in sections {
         let (honoured, ignored): (Vec<&ConfigKey>, Vec<&ConfigKey>) =

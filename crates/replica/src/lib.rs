@@ -9,6 +9,7 @@ mod log_config;
 mod moves;
 mod partition;
 mod set;
+mod space;
 mod traffic;
 mod watch;
 
@@ -18,5 +19,6 @@ pub use log_config::log_config;
 pub use moves::{FutureReplica, MoveError};
 pub use partition::{Acks, FetchRead, Partition, PartitionAppend};
 pub use set::{LogDir, OpenTask, PartitionSet};
+pub use space::{Level, RoomFacts, SpacePolicy};
 pub use traffic::{Count, Traffic};
 pub use watch::{Watch, WatchId};

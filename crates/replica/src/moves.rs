@@ -153,6 +153,7 @@ impl Move {
             take_place(set, old, future, destination, leader_epoch, now).map(Some)
         })?;
         if replaced {
+            self.partition.set_room(|dir| set.room_in(dir));
             tracing::info!(partition = %self.partition.topic_partition, to = %self.destination.display(), "moved a replica");
         }
         Ok(replaced)

@@ -5,6 +5,7 @@
 
 use crate::error::PartitionError;
 use crate::flush::{FlushQueue, Flushing};
+use crate::space::{Admission, Room};
 use crate::traffic::Traffic;
 use crate::watch::{Watch, WatchId, Watchers};
 use base::{Now, Segment, TopicPartition, Uuid};
@@ -13,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 use storage::{AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit, Verification, VerificationGuard};
 use wire::ErrorCode;
 
@@ -41,6 +43,8 @@ pub(crate) struct State {
     pub log: Option<Log>,
     /// The log directory of a log that was given up.
     pub lost_from: Option<PathBuf>,
+    /// In the directory of the log.
+    pub room: Arc<Room>,
     /// Counts the logs that took each other's place here.
     pub log_generation: u64,
     pub flushing: Flushing,
@@ -94,6 +98,8 @@ pub struct PartitionAppend {
     pub high_watermark: i64,
     /// flush.messages asks for a flush before anybody is told that the records are there.
     pub must_flush: bool,
+    /// The disk fills up too fast: by this the answer is to be held back.
+    pub slowed: Duration,
 }
 
 impl PartitionAppend {
@@ -141,6 +147,7 @@ impl Partition {
             state: Mutex::new(State {
                 log,
                 lost_from: None,
+                room: Arc::new(Room::new(PathBuf::new())),
                 log_generation: 0,
                 flushing: Flushing::No,
                 leader: metadata::image::partition::NO_LEADER,
@@ -182,6 +189,14 @@ impl Partition {
         result
     }
 
+    /// Counts what is written here against the room in the log's directory, which may be another now.
+    pub(crate) fn set_room(&self, room: impl FnOnce(&Path) -> Arc<Room>) {
+        let mut state = self.state.lock();
+        if let Some(dir) = state.log.as_ref().and_then(|log| log.dir().parent()).map(PathBuf::from) {
+            state.room = room(&dir);
+        }
+    }
+
     /// Whether the log is, or was until it was given up, in this log directory.
     pub fn is_in(&self, log_dir: &Path) -> bool {
         let state = self.state.lock();
@@ -201,7 +216,8 @@ impl Partition {
 
     /// Appends one batch that a client or a coordinator sent.
     pub fn append(self: &Arc<Self>, records: Bytes, acks: Acks, origin: AppendOrigin, now: Now) -> Result<PartitionAppend, PartitionError> {
-        self.append_with(acks, |log, epoch| log.append_as_leader(records, epoch, origin, now))
+        let of_client = (origin == AppendOrigin::Client).then_some(records.len() as u64);
+        self.append_with(acks, of_client, now, |log, epoch| log.append_as_leader(records, epoch, origin, now))
     }
 
     /// As `append`, for a batch of a transaction: the one that opens it on this partition needs the guard of its verification.
@@ -213,7 +229,8 @@ impl Partition {
         verification: Verification,
         now: Now,
     ) -> Result<PartitionAppend, PartitionError> {
-        self.append_with(acks, |log, epoch| log.append_in_transaction(records, epoch, origin, verification, now))
+        let of_client = (origin == AppendOrigin::Client).then_some(records.len() as u64);
+        self.append_with(acks, of_client, now, |log, epoch| log.append_in_transaction(records, epoch, origin, verification, now))
     }
 
     /// Before the transaction coordinator is asked whether a producer may write here (KIP-890): the guard to append with, `None` when its
@@ -238,16 +255,20 @@ impl Partition {
         transaction_version: i16,
         now: Now,
     ) -> Result<PartitionAppend, PartitionError> {
-        self.append_with(Acks::All, |log, epoch| log.append_end_txn_marker(marker, epoch, transaction_version, now))
+        self.append_with(Acks::All, None, now, |log, epoch| log.append_end_txn_marker(marker, epoch, transaction_version, now))
     }
 
+    /// `of_client`: as many bytes of a client, for which there must be room beyond the reserve of the disk.
     fn append_with(
         self: &Arc<Self>,
         acks: Acks,
+        of_client: Option<u64>,
+        now: Now,
         append: impl FnOnce(&mut Log, i32) -> Result<AppendInfo, AppendError>,
     ) -> Result<PartitionAppend, PartitionError> {
         let mut state = self.state.lock();
         let in_sync = state.isr.len();
+        let room = state.room.clone();
         let (epoch, replica_count) = (state.leader_epoch, state.replica_count);
         let log = leader_log(self.broker_id, &mut state, None)?;
         // More than all replicas cannot be asked for (KIP-966).
@@ -259,11 +280,17 @@ impl Partition {
             );
             return Err(PartitionError::new(ErrorCode::NotEnoughReplicas, message));
         }
+        let slowed = match of_client.map_or(Admission::Granted, |bytes| room.admit(bytes, now)) {
+            Admission::Granted => Duration::ZERO,
+            Admission::Slowed(delay) => delay,
+            Admission::Refused(text) => return Err(PartitionError::new(ErrorCode::KafkaStorageError, text)),
+        };
         let info = append(log, epoch).map_err(|error| {
             let mut error = PartitionError::from(error);
             error.log_start_offset = log.log_start_offset();
             error
         })?;
+        room.take(info.size as u64);
         let must_flush = log.flush_required();
         let required_high_watermark = info.last_offset + 1;
         let woken = advance(self.broker_id, &mut state);
@@ -278,7 +305,7 @@ impl Partition {
         if queue {
             self.flushes.push(self.clone());
         }
-        Ok(PartitionAppend { info, required_high_watermark, high_watermark, must_flush })
+        Ok(PartitionAppend { info, required_high_watermark, high_watermark, must_flush, slowed })
     }
 
     /// Reads for a consumer: never beyond the high watermark, or the last stable offset.

@@ -1,6 +1,7 @@
 //! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
 
 use crate::moves::Moves;
+use crate::space::{Level, Room};
 use crate::{FlushQueue, Partition, Traffic, log_config};
 use base::disk::Disk;
 use base::{Instant, Now, TopicPartition, Uuid};
@@ -37,6 +38,8 @@ pub struct PartitionSet {
     dirs: Vec<LogDir>,
     /// Those of `dirs` that have failed; they stay so until the node starts again.
     offline: RwLock<BTreeSet<PathBuf>>,
+    /// In which of them partitions were, by topic id and number.
+    lost: RwLock<HashMap<(Uuid, i32), Uuid>>,
     /// What topics without overrides get; replaced when dynamic broker configs change.
     broker_config: RwLock<Arc<BrokerConfig>>,
     topics: RwLock<Topics>,
@@ -45,6 +48,8 @@ pub struct PartitionSet {
     deleted: Mutex<Vec<(Instant, PathBuf)>>,
     pub(crate) moves: Moves,
     flushes: Arc<FlushQueue>,
+    /// As many as `dirs`.
+    rooms: Vec<Arc<Room>>,
 }
 
 #[derive(Default)]
@@ -62,10 +67,12 @@ struct Topic {
 impl PartitionSet {
     pub fn new(disk: Arc<dyn Disk>, broker_id: i32, dirs: Vec<LogDir>, broker_config: Arc<BrokerConfig>) -> Self {
         PartitionSet {
+            rooms: dirs.iter().map(|dir| Arc::new(Room::new(dir.path.clone()))).collect(),
             disk,
             broker_id,
             dirs,
             offline: RwLock::default(),
+            lost: RwLock::default(),
             broker_config: RwLock::new(broker_config),
             topics: RwLock::default(),
             sorted: Mutex::default(),
@@ -80,6 +87,20 @@ impl PartitionSet {
         &self.flushes
     }
 
+    pub(crate) fn rooms(&self) -> &[Arc<Room>] {
+        &self.rooms
+    }
+
+    /// Unlimited for a directory that is none of ours.
+    pub(crate) fn room_in(&self, dir: &Path) -> Arc<Room> {
+        let known = self.rooms.iter().find(|room| room.dir() == dir);
+        known.cloned().unwrap_or_else(|| Arc::new(Room::new(dir.to_owned())))
+    }
+
+    pub(crate) fn broker_config(&self) -> Arc<BrokerConfig> {
+        self.broker_config.read().clone()
+    }
+
     pub fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
@@ -91,6 +112,14 @@ impl PartitionSet {
 
     pub fn is_online(&self, dir: &Path) -> bool {
         !self.offline.read().contains(dir)
+    }
+
+    /// The id of the directory that a partition is in, or was when that failed.
+    pub fn directory_of(&self, partition: &Partition) -> Option<Uuid> {
+        let Some(parent) = partition.with_log(|log| log.dir().parent().map(Path::to_owned)) else {
+            return self.lost.read().get(&(partition.topic_id, partition.topic_partition.partition)).copied();
+        };
+        self.dirs.iter().find(|dir| Some(&dir.path) == parent.as_ref()).map(|dir| dir.id)
     }
 
     /// The directories that have failed.
@@ -184,6 +213,7 @@ impl PartitionSet {
         entry.id = id;
         partition.traffic = entry.traffic.clone();
         partition.flushes = self.flushes.clone();
+        partition.set_room(|dir| self.room_in(dir));
         let partition = Arc::new(partition);
         entry.partitions.insert(index, partition.clone());
         drop(topics);
@@ -269,7 +299,7 @@ impl PartitionSet {
         self.dirs.iter().filter(is_cordoned).collect()
     }
 
-    /// The directory the controller assigned, else the one with the fewest partitions that is not cordoned.
+    /// The directory the controller assigned, else the one with the fewest partitions that is not cordoned and not full.
     fn choose_dir(&self, registration: &metadata::Partition) -> PathBuf {
         let assigned = registration.directory_of(self.broker_id);
         let dirs: Vec<&LogDir> = self.dirs.iter().filter(|dir| self.is_online(&dir.path)).collect();
@@ -288,7 +318,8 @@ impl PartitionSet {
         }
         let cordoned: Vec<Uuid> = self.cordoned_dirs().into_iter().map(|dir| dir.id).collect();
         let is_cordoned = |i: usize| dirs.get(i).is_some_and(|dir| cordoned.contains(&dir.id));
-        let fewest = (0..counts.len()).min_by_key(|i| (is_cordoned(*i), counts[*i])).unwrap_or(0);
+        let is_full = |i: usize| dirs.get(i).is_some_and(|dir| self.room_in(&dir.path).level() == Level::Full);
+        let fewest = (0..counts.len()).min_by_key(|i| (is_cordoned(*i), is_full(*i), counts[*i])).unwrap_or(0);
         dirs.get(fewest).map(|d| d.path.clone()).unwrap_or_default()
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use storage::Log;
 
 const FLUSH_CHECK: Duration = Duration::from_secs(1);
+const SPACE_CHECK: Duration = Duration::from_secs(1);
 const DELETED_FILES_CHECK: Duration = Duration::from_secs(5);
 
 pub struct Housekeeping {
@@ -38,6 +39,7 @@ struct Due {
     log_starts: Instant,
     high_watermarks: Instant,
     flush: Instant,
+    space: Instant,
     deleted_files: Instant,
     deleted_dirs: Instant,
     producers: Instant,
@@ -55,6 +57,7 @@ impl Housekeeping {
             log_starts: initial,
             high_watermarks: start + millis(config.replica_high_watermark_checkpoint_interval_ms),
             flush: start + FLUSH_CHECK,
+            space: start,
             deleted_files: start + DELETED_FILES_CHECK,
             deleted_dirs: start,
             producers: start + millis(config.producer_id_expiration_check_interval_ms.into()),
@@ -103,6 +106,13 @@ impl Housekeeping {
             due.high_watermarks = now.mono + millis(config.replica_high_watermark_checkpoint_interval_ms);
             self.checkpoint(checkpoint::HIGH_WATERMARK, Log::high_watermark);
         }
+        if due.space <= now.mono {
+            due.space = now.mono + SPACE_CHECK;
+            let short = self.broker.replicas().measure_space(now);
+            if !short.is_empty() {
+                self.make_room(&short, now);
+            }
+        }
         if due.deleted_files <= now.mono {
             due.deleted_files = now.mono + DELETED_FILES_CHECK;
             self.each_log("remove deleted files", |log| log.remove_deleted_files(now).map(drop));
@@ -118,8 +128,8 @@ impl Housekeeping {
                 Ok(())
             });
         }
-        let soon =
-            [due.retention, due.flush, due.recovery_points, due.log_starts, due.high_watermarks, due.deleted_files, due.deleted_dirs];
+        let checkpoints = due.recovery_points.min(due.log_starts).min(due.high_watermarks);
+        let soon = [due.retention, due.flush, checkpoints, due.space, due.deleted_files, due.deleted_dirs];
         if moving { now.mono } else { soon.into_iter().fold(due.producers, Instant::min) }
     }
 
@@ -134,6 +144,18 @@ impl Housekeeping {
                 _ => {}
             }
         }
+    }
+
+    /// Where room is short, what may go goes now: old segments, and files and directories that only wait for readers, which keep theirs open.
+    fn make_room(&self, short: &[PathBuf], now: Now) {
+        self.retention(now);
+        let all_due = now.plus(Duration::from_secs(366 * 24 * 3600));
+        for partition in self.broker.replicas().snapshot().iter().filter(|partition| short.iter().any(|dir| partition.is_in(dir))) {
+            if let Some(Err(error)) = partition.with_log(|log| log.remove_deleted_files(all_due).map(drop)) {
+                tracing::error!(partition = %partition.topic_partition, %error, "cannot remove deleted files");
+            }
+        }
+        self.broker.replicas().remove_deleted_dirs(all_due);
     }
 
     fn each_log(&self, what: &str, f: impl Fn(&mut Log) -> Result<(), storage::LogError>) {

@@ -4,6 +4,7 @@
 use crate::assignments::Assignments;
 use crate::bell::Bell;
 use crate::checkpoint;
+use crate::cleaner::{LogCleaner, Manager};
 use crate::clock;
 use crate::dir_failures::FailureWatch;
 use crate::flushers::Flushers;
@@ -58,6 +59,7 @@ pub struct Node {
     housekeeping_bell: Arc<Bell>,
     housekeeping: JoinHandle<LogDirs>,
     flushers: Flushers,
+    cleaner: LogCleaner,
     failures_bell: Arc<Bell>,
     failures_thread: JoinHandle<()>,
     metadata: MetadataThread,
@@ -141,7 +143,12 @@ impl Node {
             bell: housekeeping_bell.clone(),
             assignments: Assignments::default(),
         };
+        // A disk that is full already takes nothing from the first client on.
+        broker.replicas().measure_space(clock::now());
         let flushers = Flushers::start(broker.replicas().clone(), metrics.flushes().clone())?;
+        let manager = Arc::new(Manager::new(broker.replicas().clone()));
+        metrics.set_cleaner(manager.clone());
+        let cleaner = LogCleaner::start(broker.clone(), manager)?;
         let housekeeping = spawn("gregor-keeper", move || housekeeping.run())?;
         let timers = Arc::new(Timers::default());
         let failures_bell = Arc::new(Bell::default());
@@ -169,6 +176,7 @@ impl Node {
             housekeeping_bell,
             housekeeping,
             flushers,
+            cleaner,
             failures_bell,
             failures_thread,
             metadata,
@@ -187,6 +195,7 @@ impl Node {
             housekeeping_bell,
             housekeeping,
             flushers,
+            cleaner,
             failures_bell,
             failures_thread,
             metadata,
@@ -203,6 +212,7 @@ impl Node {
         let panicked = |_| StartError::Disk("a thread of the node had panicked; the next start recovers the logs".into());
         let broker_epoch = timers_thread.join().map_err(panicked)?;
         let mut dirs = housekeeping.join().map_err(panicked)?;
+        cleaner.stop();
         metrics.clear_broker();
         // After this no update reaches the broker, so nobody but this thread uses its logs.
         metadata.stop();

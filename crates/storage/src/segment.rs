@@ -206,7 +206,11 @@ impl Segment {
         batches: &[Appended],
     ) -> Result<(), LogError> {
         let file = self.log.get(disk).map_err(LogError::io("cannot open", self.log.path()))?;
-        file.write_two_at(first, second, self.size).map_err(LogError::io("cannot append to (is the disk full?)", self.log.path()))?;
+        if let Err(error) = file.write_two_at(first, second, self.size) {
+            // A part may have been written: a log that is closed and opened again must not find it. Cutting needs no space.
+            file.set_len(self.size).map_err(LogError::io("cannot undo a failed append to", self.log.path()))?;
+            return Err(LogError::io("cannot append to (is the disk full?)", self.log.path())(error));
+        }
         if self.size == 0
             && let Some(batch) = batches.first()
         {

@@ -33,8 +33,8 @@ pub(super) fn handle(c: &mut Context, request: ProduceRequest) -> Handled {
         Appended::Unanswered { failed: None } => Handled::NoResponse,
         Appended::Unanswered { failed: Some(reason) } => Handled::Close(reason),
         Appended::Waiting(wait) => {
-            let deadline = wait.deadline;
-            c.park(wait, deadline)
+            let next_look = wait.next_look(c.now);
+            c.park(wait, next_look)
         }
     }
 }
@@ -77,16 +77,19 @@ impl Produce {
         topics: Vec<TopicProduceData>,
         verified: Option<&Verified>,
     ) -> Appended {
-        let mut append = Append { produce: self, broker, image, now, verified, pending: Vec::new(), failed: false };
+        let mut append = Append { produce: self, broker, image, now, verified, pending: Vec::new(), failed: false, slowed: Duration::ZERO };
         let responses: Vec<TopicProduceResponse> = topics.into_iter().map(|topic| append.topic(topic)).collect();
-        let Append { pending, failed, .. } = append;
+        let Append { pending, failed, slowed, .. } = append;
         if self.acks == Some(Acks::None) {
             return Appended::Unanswered { failed: failed.then(|| "a Produce with acks=0 failed".into()) };
         }
-        let response = ProduceResponse { responses, ..Default::default() };
-        let Some(acks) = self.acks.filter(|_| !pending.is_empty()) else { return Appended::Done(response) };
+        let response = ProduceResponse { responses, throttle_time_ms: slowed.as_millis() as i32, ..Default::default() };
+        // Clients that heed the throttle time are slowed down by it, the others by an answer that comes late. In a transaction nobody would
+        // look again by the clock.
+        let not_before = if verified.is_none() { now.mono + slowed } else { now.mono };
+        let Some(acks) = self.acks.filter(|_| !pending.is_empty() || not_before > now.mono) else { return Appended::Done(response) };
         let deadline = now.mono + Duration::from_millis(self.timeout_ms.max(0) as u64);
-        Appended::Waiting(AwaitReplicas { reply: self.reply, acks, response, pending, deadline, watch: None })
+        Appended::Waiting(AwaitReplicas { reply: self.reply, acks, response, pending, deadline, not_before, watch: None })
     }
 }
 
@@ -99,6 +102,7 @@ struct Append<'a> {
     verified: Option<&'a Verified>,
     pending: Vec<Pending>,
     failed: bool,
+    slowed: Duration,
 }
 
 impl Append<'_> {
@@ -162,6 +166,7 @@ impl Append<'_> {
             traffic.bytes_in.add(size);
             traffic.messages_in.add(messages);
         }
+        self.slowed = self.slowed.max(done.slowed);
         if done.must_wait(acks) {
             self.pending.push(Pending { partition, offset: done.required_high_watermark, topic_id: topic.id, index: data.index });
         }
@@ -194,7 +199,9 @@ fn refused(index: i32, error: PartitionError) -> PartitionProduceResponse {
         ErrorCode::UnknownTopicId,
     ];
     let log_start_offset = if without_start.contains(&error.code) { -1 } else { error.log_start_offset };
-    let error_message = error.message.filter(|_| !error.record_errors.is_empty());
+    // Where Kafka would have stopped, there is something to say.
+    let is_own = error.code == ErrorCode::KafkaStorageError;
+    let error_message = error.message.filter(|_| is_own || !error.record_errors.is_empty());
     let record_errors = error.record_errors.into_iter().map(|e| BatchIndexAndErrorMessage {
         batch_index: e.batch_index,
         batch_index_error_message: Some(e.message),
@@ -227,6 +234,8 @@ pub(super) struct AwaitReplicas {
     response: ProduceResponse,
     pending: Vec<Pending>,
     pub deadline: Instant,
+    /// For producers that are slowed down.
+    not_before: Instant,
     /// One watch at a time: all have to be reached, in whatever order.
     watch: Option<Watch>,
 }
@@ -254,11 +263,19 @@ impl Wait for AwaitReplicas {
                 }
             }
         }
+        if now.mono < self.not_before {
+            return None;
+        }
         self.reply.encode(&self.response)
     }
 }
 
 impl AwaitReplicas {
+    /// When to poll although nobody woke it.
+    fn next_look(&self, now: Now) -> Instant {
+        if self.not_before > now.mono { self.not_before } else { self.deadline }
+    }
+
     fn fail(&mut self, pending: &Pending, error: ErrorCode) {
         let name = &pending.partition.topic_partition.topic;
         let topics = self.response.responses.iter_mut().filter(|t| t.topic_id == pending.topic_id || t.name == *name);

@@ -2,6 +2,7 @@
 //! `kafka.server:type=BrokerTopicMetrics,name=MessagesInPerSec` becomes `kafka_server_brokertopicmetrics_messagesin_total`.
 //! docs/metrics.md lists them all. Everything is computed when the page is asked for; nothing runs in between.
 
+mod cleaner;
 mod cluster;
 mod groups;
 mod lag;
@@ -9,6 +10,7 @@ mod network;
 mod page;
 mod process;
 mod recovery;
+mod space;
 mod topics;
 
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod checker;
 #[cfg(test)]
 mod tests;
 
+use crate::cleaner::Manager;
 use crate::clock;
 use crate::health::Health;
 use crate::metadata_thread::QuorumStats;
@@ -44,6 +47,7 @@ pub struct Metrics {
     partitions: bool,
     started_wall_ms: i64,
     broker: RwLock<Option<Arc<Broker>>>,
+    cleaner: RwLock<Option<Arc<Manager>>>,
     lags: Mutex<LagCache>,
     /// The size of the last page.
     size: AtomicUsize,
@@ -60,6 +64,7 @@ impl Metrics {
             partitions,
             started_wall_ms: clock::wall_ms(),
             broker: RwLock::new(None),
+            cleaner: RwLock::new(None),
             lags: Mutex::default(),
             size: AtomicUsize::new(16 * 1024),
         }
@@ -70,8 +75,14 @@ impl Metrics {
         *self.broker.write() = Some(broker);
     }
 
+    /// From now on the page tells of the cleaner too.
+    pub fn set_cleaner(&self, cleaner: Arc<Manager>) {
+        *self.cleaner.write() = Some(cleaner);
+    }
+
     /// Lets go of the broker, before its logs are closed.
     pub fn clear_broker(&self) {
+        *self.cleaner.write() = None;
         *self.broker.write() = None;
     }
 
@@ -105,7 +116,11 @@ impl Metrics {
         network::requests(&mut page, &self.net, broker.as_deref().map(Broker::metrics), now.mono);
         topics::flushes(&mut page, &self.flushes, now.mono);
         cluster::quorum(&mut page, &self.quorum);
+        if let Some(manager) = self.cleaner.read().clone() {
+            cleaner::write(&mut page, &manager, now.mono);
+        }
         if let Some(broker) = broker {
+            space::write(&mut page, &broker.replicas().space_facts());
             cluster::write(&mut page, &broker, now);
             topics::traffic(&mut page, &broker);
             topics::logs(&mut page, &broker, self.partitions);

@@ -191,8 +191,9 @@ impl Log {
             return Ok(());
         }
         let disk = self.disk.clone();
-        self.active_mut().seal(disk.as_ref())?;
+        // First what needs new space: if there is none, the active segment stays what it is.
         let segment = self.new_segment(base, now)?;
+        self.active_mut().seal(disk.as_ref())?;
         self.segments.push(segment);
         self.dir_dirty = true;
         self.write_snapshot(base)
