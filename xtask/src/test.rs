@@ -82,7 +82,7 @@ pub fn main(args: &[String]) -> Result<(), String> {
         for version in clients::OLD_JAVA {
             tally.step(&format!("install kafka-clients {version} (mvn)"), |c| old_java(version, c));
         }
-        tally.step("install the test drivers of Kafka Streams (mvn)", streams_tests);
+        tally.step("install Kafka Streams and its test drivers (mvn)", streams_jars);
         tally.step("install franz-go (go)", |c| run(clients::go(&["build", "-o", "/dev/null", "."]), c));
         tally.step("install kafkajs (npm)", javascript);
         tally.step("install confluent-kafka (pip)", |c| python("python", &[CONFLUENT_KAFKA], c).map(drop));
@@ -214,18 +214,14 @@ fn old_java(version: &str, counts: &mut Counts) -> Result<(), String> {
     std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))
 }
 
-/// The jars with which Apache tests Kafka Streams.
-fn streams_tests(counts: &mut Counts) -> Result<(), String> {
-    for test_jar in streams::TEST_JARS {
-        if streams::jar(test_jar).exists() {
-            continue;
-        }
-        let (artifact, version) = test_jar;
-        std::fs::create_dir_all(streams::jars()).map_err(|e| format!("{}: {e}", streams::jars().display()))?;
+/// What Kafka Streams needs, and the jars with which Apache tests it.
+fn streams_jars(counts: &mut Counts) -> Result<(), String> {
+    std::fs::create_dir_all(streams::directory()).map_err(|e| format!("{}: {e}", streams::directory().display()))?;
+    for jar in streams::JARS.iter().filter(|jar| !jar.path().exists()) {
         let mut mvn = Command::new("mvn");
-        mvn.args(["--quiet", "--batch-mode", "dependency:copy", &format!("-Dartifact=org.apache.kafka:{artifact}:{version}:jar:test")])
-            .arg(format!("-DoutputDirectory={}", streams::jars().display()))
-            .current_dir(streams::jars());
+        mvn.args(["--quiet", "--batch-mode", "dependency:copy", &format!("-Dartifact={}", jar.coordinates())])
+            .arg(format!("-DoutputDirectory={}", streams::directory().display()))
+            .current_dir(streams::directory());
         run(mvn, counts)?;
     }
     Ok(())
