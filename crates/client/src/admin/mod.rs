@@ -6,6 +6,7 @@ mod configs;
 mod groups;
 mod offsets;
 mod topics;
+mod transactions;
 
 pub use crate::driver::CoordinatorKind;
 pub use cluster::ClusterDescription;
@@ -17,6 +18,9 @@ pub(crate) mod groups_wire {
     pub(crate) use super::offsets::{list_offsets_request, read_list_offsets};
 }
 pub use topics::{CreateTopicsOptions, CreatedTopic, NewPartitions, NewTopic, TopicDescription, TopicListing, TopicPartitionInfo};
+pub use transactions::{
+    AbortTransactionSpec, ListTransactionsOptions, ProducerState, TransactionDescription, TransactionListing, TransactionState,
+};
 
 use crate::config::{Config, ConnectionConfig};
 use crate::driver::connection::Connection;
@@ -157,12 +161,24 @@ impl Admin {
         build: impl Fn(i16) -> R,
         code: impl Fn(&R::Response) -> i16,
     ) -> Result<R::Response> {
+        self.call_located(route, min, max, build, code).await.map(|(_, response)| response)
+    }
+
+    /// `call_versions`, telling also which broker answered.
+    async fn call_located<R: Request>(
+        &self,
+        route: Route,
+        min: i16,
+        max: i16,
+        build: impl Fn(i16) -> R,
+        code: impl Fn(&R::Response) -> i16,
+    ) -> Result<(i32, R::Response)> {
         let deadline = self.deadline();
         let mut attempts = 0;
         loop {
             let error = match self.attempt(&route, min, max, &build, deadline).await {
-                Ok(response) => match verdict(code(&response)) {
-                    Verdict::Done => return Ok(response),
+                Ok((node, response)) => match verdict(code(&response)) {
+                    Verdict::Done => return Ok((node, response)),
                     Verdict::Retry(code) => {
                         self.cluster().refresh_metadata();
                         Error::broker(code, None)
@@ -197,10 +213,11 @@ impl Admin {
         max: i16,
         build: &impl Fn(i16) -> R,
         deadline: Instant,
-    ) -> Result<R::Response> {
+    ) -> Result<(i32, R::Response)> {
         let connection = self.route(route, deadline).await?;
         let version = connection.versions.choose::<R>(min, max, connection.name())?;
-        connection.request(&build(version), version, self.cluster().request_deadline(deadline)).await
+        let response = connection.request(&build(version), version, self.cluster().request_deadline(deadline)).await?;
+        Ok((connection.node.id, response))
     }
 
     async fn route(&self, route: &Route, deadline: Instant) -> Result<Arc<Connection>> {
@@ -354,7 +371,7 @@ impl Admin {
             let mut answered = Vec::new();
             for (node, group) in by_node {
                 match self.attempt(&Route::Node(node), min_version, i16::MAX, &|_| build(&group), deadline).await {
-                    Ok(response) => answered.extend(read(response)),
+                    Ok((_, response)) => answered.extend(read(response)),
                     Err(error) => {
                         for (partition, _) in group {
                             sort(partition, error.clone());
