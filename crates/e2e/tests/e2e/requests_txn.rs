@@ -53,7 +53,7 @@ struct Versions {
 
 /// Who produces: an id and its epoch as the coordinator gave them.
 #[derive(Clone, Copy)]
-struct Id(i64, i16);
+pub(crate) struct Id(pub(crate) i64, pub(crate) i16);
 
 fn coordinator_serves(a: &mut Asker) {
     until("the coordinator serves", || {
@@ -67,12 +67,12 @@ fn coordinator_serves(a: &mut Asker) {
     });
 }
 
-fn init(transactional_id: &str) -> InitProducerIdRequest {
+pub(crate) fn init(transactional_id: &str) -> InitProducerIdRequest {
     InitProducerIdRequest { transactional_id: Some(transactional_id.into()), transaction_timeout_ms: 60_000, ..Default::default() }
 }
 
 /// Asks until the coordinator is done with what went before, and tells the last answer.
-fn initialise(a: &mut Asker, name: &str, version: i16, request: InitProducerIdRequest) -> Id {
+pub(crate) fn initialise(a: &mut Asker, name: &str, version: i16, request: InitProducerIdRequest) -> Id {
     let answer = until("the transaction before is over", || {
         let answer = a.send(&request, version).expect("an answer");
         (!RETRIABLE.contains(&answer.error_code)).then_some(answer)
@@ -81,7 +81,7 @@ fn initialise(a: &mut Asker, name: &str, version: i16, request: InitProducerIdRe
     Id(answer.producer_id, answer.producer_epoch)
 }
 
-fn state(a: &mut Asker, transactional_id: &str) -> describe_transactions_response::TransactionState {
+pub(crate) fn state(a: &mut Asker, transactional_id: &str) -> describe_transactions_response::TransactionState {
     let request = DescribeTransactionsRequest { transactional_ids: vec![transactional_id.into()], ..Default::default() };
     let mut state = a.send(&request, 0).expect("an answer").transaction_states.remove(0);
     // Kafka lists them in the order of a hash map.
@@ -90,7 +90,7 @@ fn state(a: &mut Asker, transactional_id: &str) -> describe_transactions_respons
 }
 
 /// Waits for the markers, and tells where the transaction is.
-fn settled(a: &mut Asker, name: &str, transactional_id: &str) {
+pub(crate) fn settled(a: &mut Asker, name: &str, transactional_id: &str) {
     let state = until("the markers are written", || {
         let state = state(a, transactional_id);
         (!state.transaction_state.starts_with("Prepare")).then_some(state)
@@ -103,7 +103,7 @@ fn now_ms() -> i64 {
 }
 
 /// `count` records from sequence `first` on.
-fn batch(id: Id, first: i32, count: i32, transactional: bool) -> Bytes {
+pub(crate) fn batch(id: Id, first: i32, count: i32, transactional: bool) -> Bytes {
     let fields = BatchFields { producer_id: id.0, producer_epoch: id.1, base_sequence: first, transactional, ..Default::default() };
     let mut builder = BatchBuilder::new(fields);
     for n in 0..count {
@@ -112,7 +112,7 @@ fn batch(id: Id, first: i32, count: i32, transactional: bool) -> Bytes {
     builder.build().expect("a batch")
 }
 
-fn to(topic: &str, partition: i32, batch: Bytes) -> TopicProduceData {
+pub(crate) fn to(topic: &str, partition: i32, batch: Bytes) -> TopicProduceData {
     TopicProduceData {
         name: topic.into(),
         partition_data: vec![PartitionProduceData { index: partition, records: Some(batch.into()), ..Default::default() }],
@@ -120,11 +120,11 @@ fn to(topic: &str, partition: i32, batch: Bytes) -> TopicProduceData {
     }
 }
 
-fn produce(transactional_id: Option<&str>, topic_data: Vec<TopicProduceData>) -> ProduceRequest {
+pub(crate) fn produce(transactional_id: Option<&str>, topic_data: Vec<TopicProduceData>) -> ProduceRequest {
     ProduceRequest { transactional_id: transactional_id.map(str::to_owned), acks: -1, timeout_ms: 10_000, topic_data, ..Default::default() }
 }
 
-fn add(transactional_id: &str, id: Id, topic: &str, partitions: &[i32]) -> AddPartitionsToTxnRequest {
+pub(crate) fn add(transactional_id: &str, id: Id, topic: &str, partitions: &[i32]) -> AddPartitionsToTxnRequest {
     AddPartitionsToTxnRequest {
         v3_and_below_transactional_id: transactional_id.into(),
         v3_and_below_producer_id: id.0,
@@ -134,7 +134,7 @@ fn add(transactional_id: &str, id: Id, topic: &str, partitions: &[i32]) -> AddPa
     }
 }
 
-fn end(transactional_id: &str, id: Id, committed: bool) -> EndTxnRequest {
+pub(crate) fn end(transactional_id: &str, id: Id, committed: bool) -> EndTxnRequest {
     EndTxnRequest { transactional_id: transactional_id.into(), producer_id: id.0, producer_epoch: id.1, committed, ..Default::default() }
 }
 
@@ -369,11 +369,11 @@ fn second_generation(a: &mut Asker) {
     a.ask("v2, the same", 12, send(batch(first, 0, 2, true)));
     a.ask("v2, gap", 12, send(batch(first, 4, 2, true)));
     a.ask("v2, next", 12, send(batch(first, 2, 1, true)));
-    a.ask("v2, both partitions", 12, {
-        let mut both = to(topic, 0, batch(first, 3, 1, true));
-        both.partition_data.extend(to(topic, 1, batch(first, 0, 1, true)).partition_data);
-        produce(Some(tid), vec![both])
-    });
+    let mut both = to(topic, 0, batch(first, 3, 1, true));
+    both.partition_data.extend(to(topic, 1, batch(first, 0, 1, true)).partition_data);
+    let mut answer = a.send(&produce(Some(tid), vec![both]), 12).expect("an answer");
+    answer.responses.iter_mut().for_each(|t| t.partition_responses.sort_by_key(|p| p.index));
+    a.line("v2, both partitions", &format!("{answer:?}"));
     look(a, "v2, open", topic);
     let shown = state(a, tid);
     a.line("v2, open, described", &format!("{shown:?}"));
@@ -435,7 +435,17 @@ fn open_transactions(a: &mut Asker) {
         settled(a, &format!("lso, ended {n}"), &tid(n));
         look(a, &format!("lso, {n} ended"), topic);
     }
-    for offset in 1..=12 {
+    // Stable data, then an open transaction, and behind it one that is aborted: what is aborted lies beyond what may be read.
+    for n in 0..3 {
+        add_when_over(a, &format!("lso, second add {n}"), 3, add(&tid(n), ids[n], topic, &[0]));
+        a.ask(&format!("lso, second produce {n}"), 11, produce(Some(&tid(n)), vec![to(topic, 0, batch(ids[n], 2, 1, true))]));
+    }
+    for n in [2, 1, 0] {
+        a.ask(&format!("lso, second end {n}"), 4, end(&tid(n), ids[n], n == 1));
+        settled(a, &format!("lso, second ended {n}"), &tid(n));
+        look(a, &format!("lso, second {n} ended"), topic);
+    }
+    for offset in 1..=18 {
         read(a, &format!("lso, read from {offset}"), topic, offset, true);
     }
 }

@@ -56,7 +56,7 @@ impl Log {
             }
             if let Some(range) = self.read_segment(at, offset, max_bytes, end, min_one)? {
                 if let Some(aborted) = &mut read.aborted_transactions {
-                    self.collect_aborted(at, offset, range.position + range.len as u64, end, aborted)?;
+                    self.collect_aborted(at, offset, range.position + range.len as u64, aborted)?;
                 }
                 read.size = range.len;
                 if range.len > 0 {
@@ -80,11 +80,12 @@ impl Log {
         Ok(Some(FileRange { file: segment.file(disk)?.clone(), position: place.position, len: len as usize }))
     }
 
-    /// Aborted transactions that overlap what lies between `offset` and `position` of segment `at`.
-    fn collect_aborted(&self, at: usize, offset: i64, position: u64, end: i64, out: &mut Vec<(i64, i64)>) -> Result<(), LogError> {
+    /// Aborted transactions that overlap what lies between `offset` and `position` of segment `at`, as far as the offset index can tell where
+    /// that ends: some that begin after it are told too, as by Kafka, and do no harm.
+    fn collect_aborted(&self, at: usize, offset: i64, position: u64, out: &mut Vec<(i64, i64)>) -> Result<(), LogError> {
         let disk = self.disk.as_ref();
         let next_base = self.segments.get(at + 1).map_or(self.log_end_offset, |next| next.base_offset);
-        let upper = self.segments[at].upper_offset(disk, position)?.unwrap_or(next_base).min(end.max(offset + 1));
+        let upper = self.segments[at].upper_offset(disk, position)?.unwrap_or(next_base);
         for segment in &self.segments[at..] {
             let complete = segment
                 .txns
