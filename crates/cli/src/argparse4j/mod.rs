@@ -8,7 +8,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use crate::failure::Failure;
-use crate::out::{complain, say_part};
+use crate::out::{complain, say, say_part};
 
 /// The options of the program itself, or of a subcommand.
 pub struct Level {
@@ -21,13 +21,15 @@ pub struct Level {
     pub exclusive: &'static [&'static str],
     /// Whether one of the exclusive options has to be there.
     pub one_required: bool,
-    /// Options that take a number.
+    /// Options that take a number of 32 bits, of 64, of 16.
     pub integers: &'static [&'static str],
+    pub longs: &'static [&'static str],
+    pub shorts: &'static [&'static str],
 }
 
 impl Level {
     pub const fn new(name: &'static str, help: &'static str) -> Self {
-        Level { name, help, required: &[], exclusive: &[], one_required: false, integers: &[] }
+        Level { name, help, required: &[], exclusive: &[], one_required: false, integers: &[], longs: &[], shorts: &[] }
     }
 }
 
@@ -101,6 +103,10 @@ impl Parsed {
 
     /// An option declared as a number.
     pub fn integer(&self, name: &str) -> Option<i32> {
+        self.number(name)
+    }
+
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.value(name)?.parse().ok()
     }
 }
@@ -131,6 +137,23 @@ impl UsageError {
         }
         Failure::Status(1)
     }
+}
+
+/// What Java finds wrong with the value of an option that takes a number.
+fn not_a_number(level: &Level, option: &Flags<'_>, value: &str) -> Option<String> {
+    let among = |names: &[&str]| names.iter().any(|name| option.names.contains(name));
+    let input = |radix: &str| format!("For input string: \"{value}\"{radix}");
+    let (kind, why) = if among(level.integers) && value.parse::<i32>().is_err() {
+        ("Integer", input(if value.parse::<i64>().is_ok() { " under radix 10" } else { "" }))
+    } else if among(level.longs) && value.parse::<i64>().is_err() {
+        ("Long", input(""))
+    } else if among(level.shorts) && value.parse::<i16>().is_err() {
+        let too_large = value.parse::<i32>().is_ok();
+        ("Short", if too_large { format!("Value out of range. Value:\"{value}\" Radix:10") } else { input("") })
+    } else {
+        return None;
+    };
+    Some(format!("could not convert '{value}' to {kind} ({why})"))
 }
 
 /// The state of one parse.
@@ -219,6 +242,10 @@ impl Program {
                 }
                 if option.key() == "help" {
                     say_part!("{}", level.help);
+                    return Err(Stop::Help);
+                }
+                if option.key() == "version" && !option.takes_value {
+                    say!("{}", crate::KAFKA_VERSION);
                     return Err(Stop::Help);
                 }
                 let value = self.value(level, &option, glued, state)?;
@@ -341,11 +368,8 @@ impl Program {
         }
         let wanted = if option.takes_many { "expected 1 argument(s)" } else { "expected one argument" };
         let Some(value) = value else { return Err(fail(wanted.to_owned())) };
-        let is_integer = level.integers.iter().any(|name| option.names.contains(name));
-        if is_integer && value.parse::<i32>().is_err() {
-            let radix = if value.parse::<i64>().is_ok() { " under radix 10" } else { "" };
-            let why = if value.is_empty() { "For input string: \"\"".to_owned() } else { format!("For input string: \"{value}\"{radix}") };
-            return Err(fail(format!("could not convert '{value}' to Integer ({why})")));
+        if let Some(problem) = not_a_number(level, option, &value) {
+            return Err(fail(problem));
         }
         Ok(Some(value))
     }

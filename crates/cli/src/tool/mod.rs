@@ -34,6 +34,7 @@ mod server_stop;
 mod storage;
 mod streams_reset;
 mod topics;
+mod transactions;
 mod verifiable_consumer;
 mod verifiable_producer;
 
@@ -64,6 +65,7 @@ pub const TOOLS: &[Tool] = &[
         about: "move the offsets of a Kafka Streams application, delete its internal topics",
         run: streams_reset::run,
     },
+    Tool { name: "transactions", about: "list and describe transactions, find and abort those that hang", run: transactions::run },
     Tool { name: "dump-log", about: "print log segments, indexes and snapshots", run: dump_log::run },
     Tool { name: "server-start", about: "a node from a server.properties; -daemon puts it in the background", run: server_start::run },
     Tool {

@@ -40,7 +40,11 @@ struct Plan {
     interval: u64,
     payload: Payload,
     print_metrics: bool,
+    /// Records are sent in transactions of this many milliseconds.
+    transaction_ms: Option<u64>,
 }
+
+const DEFAULT_TRANSACTION_MS: i64 = 3000;
 
 enum Payload {
     Random(usize),
@@ -99,9 +103,12 @@ fn plan(parsed: &Parsed) -> Result<Plan, Failure> {
         (None, Some(file)) => Payload::Lines(read_payloads(file, parsed.value("payload-delimiter").unwrap_or("\\n"))?),
         (None, None) => Payload::Number,
     };
-    let config = producer_config(parsed)?;
-    if transaction_ms.is_some() || parsed.has("transactional-id") || config.get("transactional.id").is_some() {
-        return Err(Failure::new("transactions cannot be produced yet; leave out --transactional-id and --transaction-duration-ms"));
+    let mut config = producer_config(parsed)?;
+    let transactional = transaction_ms.is_some() || parsed.has("transactional-id") || config.get("transactional.id").is_some();
+    if let Some(id) = parsed.value("transactional-id") {
+        config.set("transactional.id", id);
+    } else if transactional {
+        config.set_default("transactional.id", format!("performance-producer-{}", base::Uuid::random(&mut fastrand::Rng::new())));
     }
     Ok(Plan {
         config,
@@ -112,6 +119,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, Failure> {
         interval: interval as u64,
         payload,
         print_metrics: parsed.has("print-metrics"),
+        transaction_ms: transactional.then_some(transaction_ms.unwrap_or(DEFAULT_TRANSACTION_MS) as u64),
     })
 }
 
@@ -218,6 +226,9 @@ async fn measure(mut plan: Plan) -> Result<(), Failure> {
         reported: AtomicU64::new(0),
     });
     let producer = Producer::with_listener(plan.config.clone(), counting.clone())?;
+    if plan.transaction_ms.is_some() {
+        producer.init_transactions().await?;
+    }
     if plan.warmup > 0 {
         say!("Warmup first {} records. Steady state results will print after the complete test summary.", plan.warmup);
     }
@@ -225,8 +236,13 @@ async fn measure(mut plan: Plan) -> Result<(), Failure> {
     let mut rng = fastrand::Rng::with_seed(0);
     let mut buffer = Vec::new();
     let mut accepted = 0;
+    let mut transaction_begin = None;
     for i in 0..plan.records {
         let value = fill(&mut plan.payload, &mut buffer, &mut rng, i);
+        if plan.transaction_ms.is_some() && transaction_begin.is_none() {
+            producer.begin_transaction()?;
+            transaction_begin = Some(counting.now());
+        }
         let sent = counting.now();
         if plan.warmup > 0 && i == plan.warmup {
             let steady = Stats::new(plan.records - plan.warmup, plan.interval, true, sent);
@@ -243,7 +259,16 @@ async fn measure(mut plan: Plan) -> Result<(), Failure> {
             },
             Err(TrySendError::Failed(error)) => complain!("{}: {error}", error.java_exception()),
         }
+        if let Some((begin, duration)) = transaction_begin.zip(plan.transaction_ms)
+            && duration <= sent.saturating_sub(begin)
+        {
+            producer.commit_transaction().await?;
+            transaction_begin = None;
+        }
         throttle.wait(i, sent).await;
+    }
+    if transaction_begin.is_some() {
+        producer.commit_transaction().await?;
     }
     let closed = if plan.print_metrics { producer.flush().await } else { producer.close(session::FOREVER).await };
     // The network thread may still be reporting the last batches.
