@@ -10,6 +10,8 @@ use storage::{LogError, checkpoint};
 pub const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
 pub const LOG_START: &str = "log-start-offset-checkpoint";
 pub const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
+/// First dirty offsets of compacted logs.
+pub const CLEANER: &str = "cleaner-offset-checkpoint";
 
 pub type Offsets = BTreeMap<TopicPartition, i64>;
 

@@ -5,9 +5,10 @@
 
 mod assignments;
 mod bell;
-mod checkpoint;
+pub mod checkpoint;
+mod cleaner;
 pub mod clock;
-mod dir_failures;
+pub mod dir_failures;
 mod flushers;
 pub mod format;
 mod guard;
@@ -16,11 +17,11 @@ mod housekeeping;
 mod lifecycle;
 mod listeners;
 mod load;
-mod log_dirs;
+pub mod log_dirs;
 mod loggers;
 mod logging;
-mod meta_properties;
-mod metadata_log;
+pub mod meta_properties;
+pub mod metadata_log;
 mod metadata_thread;
 mod metrics;
 mod metrics_http;

@@ -230,6 +230,8 @@ fn take_marker(disk: &dyn Disk, dir: &Path) -> Result<Option<i64>, StartError> {
         Err(e) => return Err(disk_error("read", &path, &e)),
     };
     disk.remove_file(&path).map_err(|e| disk_error("remove", &path, &e))?;
+    // Were the marker back after a power cut, a torn log would be taken for one that was closed.
+    disk.sync_dir(dir).map_err(|e| disk_error("sync", dir, &e))?;
     // Older Kafkas left an empty marker, which says that the stop was clean but not in which epoch.
     let epoch = serde_json::from_slice::<serde_json::Value>(&marker).ok().and_then(|json| json.get("brokerEpoch")?.as_i64());
     Ok(Some(epoch.unwrap_or(-1)))
@@ -237,7 +239,7 @@ fn take_marker(disk: &dyn Disk, dir: &Path) -> Result<Option<i64>, StartError> {
 
 impl Dir {
     fn scan(&mut self, disk: &dyn Disk, image: &Image, broker_id: i32, found: &mut Found) -> Result<(), StartError> {
-        for file in [checkpoint::RECOVERY_POINT, checkpoint::LOG_START, checkpoint::HIGH_WATERMARK] {
+        for file in [checkpoint::RECOVERY_POINT, checkpoint::LOG_START, checkpoint::HIGH_WATERMARK, checkpoint::CLEANER] {
             let path = self.path.join(file);
             let offsets = checkpoint::read(disk, &path).unwrap_or_else(|e| {
                 tracing::warn!(file = %path.display(), error = %e, "checkpoint is not used");
@@ -275,6 +277,7 @@ impl Dir {
                         log_start_offset: offset(checkpoint::LOG_START, &topic_partition),
                         high_watermark: offset(checkpoint::HIGH_WATERMARK, &topic_partition),
                         clean_shutdown: self.clean.is_some(),
+                        compacted: self.written.get(checkpoint::CLEANER).is_some_and(|offsets| offsets.contains_key(&topic_partition)),
                         jitter_seed: fastrand::u64(..),
                         ..LogOpen::default()
                     };
@@ -296,12 +299,21 @@ pub fn absolute(path: &str) -> PathBuf {
 /// A directory that no other process uses. Dropping it removes the lock file and lets go.
 pub struct DirLock {
     path: PathBuf,
-    _file: File,
+    _file: Option<File>,
+}
+
+impl DirLock {
+    /// For a disk that no other process can reach.
+    pub fn of_own_disk() -> DirLock {
+        DirLock { path: PathBuf::new(), _file: None }
+    }
 }
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_file(&self.path) {
+        if self._file.is_some()
+            && let Err(e) = std::fs::remove_file(&self.path)
+        {
             tracing::warn!(file = %self.path.display(), error = %e, "cannot remove the lock file");
         }
     }
@@ -330,7 +342,7 @@ fn lock(dir: &Path) -> Result<DirLock, LockError> {
             _ => LockError::Broken(StartError::Disk(format!("cannot lock {shown}: {e}; the file system must support fcntl locks"))),
         }
     })?;
-    Ok(DirLock { path, _file: file })
+    Ok(DirLock { path, _file: Some(file) })
 }
 
 fn disk_error(action: &str, path: &Path, e: &io::Error) -> StartError {

@@ -51,7 +51,7 @@ impl Log {
         }
         let sealed = self.sealed_segments();
         let from = sealed.partition_point(|s| s.base_offset <= first_dirty_offset).saturating_sub(1);
-        let dirty = sealed.get(from..).unwrap_or_default();
+        let dirty = if first_dirty_offset >= self.active_base_offset() { &[] } else { sealed.get(from..).unwrap_or_default() };
         let disk = self.disk();
         let mut bound = self.last_stable_offset().min(self.active_base_offset());
         let lag = self.config().min_compaction_lag_ms;
@@ -72,8 +72,7 @@ impl Log {
         };
         let size = |part: &[crate::segment::Segment]| part.iter().map(|s| s.size).sum::<u64>();
         let before = sealed.partition_point(|s| s.base_offset < first_dirty_offset);
-        let low = first_dirty_offset.min(first_uncleanable_offset);
-        let low = sealed.partition_point(|s| s.base_offset <= low).saturating_sub(1);
+        let low = if first_dirty_offset >= first_uncleanable_offset { sealed.len() } else { from };
         let high = sealed.partition_point(|s| s.base_offset < first_uncleanable_offset);
         Ok(LogToClean {
             first_dirty_offset,
