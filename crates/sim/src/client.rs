@@ -56,6 +56,15 @@ impl Client {
         }
     }
 
+    /// Sends and lets some time pass; `None` when no answer came, or the node ended meanwhile.
+    pub fn attempt<R: Request>(&mut self, node: &mut SimNode, request: &R, version: i16) -> Option<R::Response> {
+        match self.send(node, request, version) {
+            Sent::Answered(response) => Some(response),
+            Sent::Waiting(mut waiting) => waiting.wait_for(node, Duration::from_secs(3)),
+            Sent::Nothing | Sent::Closed(_) => None,
+        }
+    }
+
     /// Sends and lets time pass until the answer is there.
     pub fn call<R: Request>(&mut self, node: &mut SimNode, request: &R, version: i16) -> R::Response {
         match self.send(node, request, version) {
@@ -76,14 +85,18 @@ impl<R: Request> Waiting<R> {
 
     /// Moves the clock until the answer is there.
     pub fn wait(&mut self, node: &mut SimNode, at_most: Duration) -> R::Response {
+        self.wait_for(node, at_most).unwrap_or_else(|| panic!("{} is not answered within {at_most:?}", R::NAME))
+    }
+
+    fn wait_for(&mut self, node: &mut SimNode, at_most: Duration) -> Option<R::Response> {
         let end = node.now.plus(at_most).mono;
-        while node.now.mono < end {
+        while node.now.mono < end && node.died.is_none() {
             if let Some(response) = self.poll(node) {
-                return response;
+                return Some(response);
             }
             node.advance(Duration::from_millis(10));
         }
-        panic!("{} is not answered within {at_most:?}", R::NAME)
+        None
     }
 }
 

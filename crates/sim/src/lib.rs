@@ -2,6 +2,7 @@
 //! lose what was not flushed. Used by: tests. Never does: sleep, spawn, read a clock; the same seed gives the same run.
 
 mod client;
+pub mod life;
 mod node;
 
 pub use client::Client;

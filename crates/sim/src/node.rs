@@ -1,6 +1,7 @@
-//! The node: controller and broker joined by a mailbox that is emptied between requests, as the metadata thread empties its own.
+//! The node: controller and broker joined by a mailbox that is emptied between requests, as the metadata thread empties its own. Everything
+//! that lasts is on the disk it is given: metadata log, partitions, checkpoints and markers, in the directories of log.dirs.
 
-use base::disk::Disk;
+use base::disk::{DirFailures, Disk, WatchedDisk};
 use base::{Instant, Now, Slot, TopicPartition, Uuid};
 use broker::{Broker, BrokerParts, Metrics};
 use config::{BrokerConfig, Layers, Props};
@@ -9,14 +10,19 @@ use controller::settings::Settings;
 use controller::{ControllerClient, ControllerRequest, ControllerResponse, RequestContext, ResponseSlot};
 use metadata::Image;
 use parking_lot::Mutex;
-use raft::{Endpoint, MemoryLog, RaftLog, ReplicaKey, Voter, VoterSet};
-use replica::{LogDir, OpenTask, PartitionSet};
+use raft::{Endpoint, ReplicaKey, Voter, VoterSet};
+use replica::{Partition, PartitionSet};
+use server::checkpoint;
+use server::dir_failures::FailureWatch;
+use server::log_dirs::{DirLock, LogDirs};
+use server::meta_properties::{self, MetaProperties};
+use server::metadata_log::MetadataLog;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
-use storage::LogOpen;
+use storage::{Log, LogConfig};
 use wire::messages::broker_registration_request::{Feature, Listener};
 use wire::messages::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse, FeatureLevelRecord,
@@ -25,7 +31,6 @@ use wire::messages::{
 pub const NODE_ID: i32 = 1;
 const CLUSTER_ID: &str = "c2ltdWxhdGlvbi1jbHVzdA";
 const DATA: &str = "/data";
-const DIRECTORY: Uuid = Uuid::from_u128(0x1234_5678_9abc_4def_8000_0000_0000_0001);
 
 /// Everything that a run depends on.
 pub struct Options {
@@ -48,13 +53,35 @@ impl ControllerClient for Mailbox {
 pub struct SimNode {
     pub now: Now,
     pub broker: Arc<Broker>,
+    /// Why the process would have ended by itself.
+    pub died: Option<String>,
     disk: Arc<dyn Disk>,
+    dirs: LogDirs,
+    failures: FailureWatch,
     controller: Node,
     mailbox: Arc<Mailbox>,
     waiting: BTreeMap<u64, ResponseSlot>,
     next_token: u64,
     props: Props,
     seed: u64,
+}
+
+/// What is left of a node whose process has ended: the machine it ran on.
+pub struct Stopped {
+    pub now: Now,
+    disk: Arc<dyn Disk>,
+    props: Props,
+    seed: u64,
+}
+
+impl Stopped {
+    /// Starts on the disk as it is. An error means that the process ended at its start.
+    pub fn start(&mut self) -> Result<SimNode, String> {
+        // After a crash the old session has to run out before the controller takes the successor.
+        self.now = self.now.plus(Duration::from_secs(10));
+        self.seed = self.seed.wrapping_add(1);
+        SimNode::boot(self.disk.clone(), self.props.clone(), self.seed, self.now)
+    }
 }
 
 impl SimNode {
@@ -75,40 +102,64 @@ impl SimNode {
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
         props.extend(options.props.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        options.disk.create_dir_all(Path::new(DATA)).expect("the data directory can be made");
-        options.disk.sync_dir(Path::new("/")).expect("the root can be synced");
-        Self::boot(options.disk, Box::<MemoryLog>::default(), props, options.seed, options.now, None)
+        let config = BrokerConfig::from_props(&props).expect("the properties are valid");
+        for (i, dir) in config.log_directories().iter().enumerate() {
+            format(&*options.disk, Path::new(dir), i).expect("the directories can be formatted");
+        }
+        Self::boot(options.disk, props, options.seed, options.now).expect("the node starts")
     }
 
-    fn boot(disk: Arc<dyn Disk>, log: Box<dyn RaftLog>, props: Props, seed: u64, now: Now, clean: Option<Checkpoints>) -> SimNode {
+    /// In the order of `server::node::Node::start`.
+    fn boot(raw: Arc<dyn Disk>, props: Props, seed: u64, now: Now) -> Result<SimNode, String> {
         let config = BrokerConfig::from_props(&props).expect("the properties are valid");
+        let paths: Vec<PathBuf> = config.log_directories().iter().map(PathBuf::from).collect();
+        let metadata_dir = paths[0].clone();
+        let failures = Arc::new(DirFailures::new(paths.clone(), &[meta_properties::FILE]));
+        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(raw.clone(), failures.clone()));
+        let locks = paths.iter().map(|_| Some(DirLock::of_own_disk())).collect();
+        let opened = LogDirs::open(disk.clone(), failures.clone(), &paths, locks, NODE_ID);
+        let (mut dirs, _) = opened.map_err(|e| e.to_string())?;
+        let failures = FailureWatch { failures, metadata_dir: metadata_dir.clone() };
+
         let endpoint = Endpoint { listener: "CONTROLLER".into(), host: "localhost".into(), port: 9093 };
         let voter = Voter { key: ReplicaKey::new(NODE_ID, Uuid::ZERO), endpoints: vec![endpoint.clone()], kraft_versions: (0, 1) };
         let raft_config = raft::Config {
             node_id: NODE_ID,
-            directory_id: DIRECTORY,
+            directory_id: directory_id(0),
             static_voters: VoterSet::new([voter]),
             endpoints: vec![endpoint],
             retention_bytes: -1,
             retention_ms: -1,
         };
-        let raft = raft::Node::open(raft_config, log, now).expect("the metadata log opens");
+        let log_config = LogConfig { retention_ms: -1, file_delete_delay_ms: 0, segment_bytes: 1 << 20, ..LogConfig::default() };
+        let log = MetadataLog::open(disk.clone(), &metadata_dir, log_config, now).map_err(|e| e.to_string())?;
+        let raft = raft::Node::open(raft_config, Box::new(log), now).map_err(|e| e.to_string())?;
         let incarnation = Uuid::random(&mut fastrand::Rng::with_seed(seed));
         let settings = Settings::new(CLUSTER_ID.into(), Layers::new(props.clone()), config.clone(), Vec::new(), incarnation);
-        let mut controller = Node::open(settings, raft, bootstrap(), seed, now).expect("the controller opens");
-        let effects = controller.turn(now, Event::Start).expect("the controller starts");
-        drop(effects);
+        let mut controller = Node::open(settings, raft, bootstrap(), seed, now).map_err(|e| e.to_string())?;
+        controller.turn(now, Event::Start).map_err(|e| e.to_string())?;
         let image = controller.image().clone();
 
-        let dirs = vec![LogDir { path: PathBuf::from(DATA), id: DIRECTORY }];
-        let config = Arc::new(config);
-        let replicas = Arc::new(PartitionSet::new(disk.clone(), NODE_ID, dirs, config.clone()));
-        open_logs(&replicas, &image, clean.as_ref(), now);
+        let previous_broker_epoch = dirs.take_markers();
+        let replicas = Arc::new(PartitionSet::new(disk, NODE_ID, dirs.for_replicas(&config), Arc::new(config.clone())));
+        let offline = |failures: &FailureWatch| failures.handle(Waker::noop(), |dir| replicas.directory_failed(dir));
+        offline(&failures).map_err(|e| e.to_string())?;
+        let found = dirs.scan(&image, NODE_ID);
+        for path in found.to_delete {
+            replicas.adopt_deleted_dir(path, now);
+        }
+        for task in found.open {
+            let (name, topic_id) = (task.topic_partition.clone(), task.topic_id);
+            if replicas.open(task, &image, now).is_err() {
+                replicas.insert_offline(name, topic_id);
+            }
+        }
+        offline(&failures).map_err(|e| e.to_string())?;
         let mailbox = Arc::new(Mailbox::default());
         let broker = Broker::new(BrokerParts {
             id: NODE_ID,
             cluster_id: CLUSTER_ID.into(),
-            config,
+            config: Arc::new(config),
             static_props: props.clone(),
             replicas,
             controller: mailbox.clone(),
@@ -116,19 +167,31 @@ impl SimNode {
             metrics: Arc::new(Metrics::default()),
             seed,
         });
-        let mut node =
-            SimNode { now, broker: Arc::new(broker), disk, controller, mailbox, waiting: BTreeMap::new(), next_token: 0, props, seed };
+        let mut node = SimNode {
+            now,
+            broker: Arc::new(broker),
+            died: None,
+            disk: raw,
+            dirs,
+            failures,
+            controller,
+            mailbox,
+            waiting: BTreeMap::new(),
+            next_token: 0,
+            props,
+            seed,
+        };
         let first = controller::MetadataUpdate {
             old: Arc::new(Image::default()),
             delta: metadata::Delta::between(&Image::default(), &image),
             image,
         };
         node.broker.apply(&first, now);
-        node.register(incarnation, clean.map_or(-1, |c| c.broker_epoch));
-        node
+        node.register(incarnation, previous_broker_epoch)?;
+        Ok(node)
     }
 
-    fn register(&mut self, incarnation_id: Uuid, previous_broker_epoch: i64) {
+    fn register(&mut self, incarnation_id: Uuid, previous_broker_epoch: i64) -> Result<(), String> {
         let range = |f: &metadata::Feature| Feature {
             name: f.name.to_owned(),
             min_supported_version: f.min,
@@ -141,47 +204,51 @@ impl SimNode {
             incarnation_id,
             listeners: vec![Listener { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, ..Default::default() }],
             features: metadata::features::FEATURES.iter().map(range).collect(),
-            log_dirs: vec![DIRECTORY],
+            log_dirs: self.dirs.online_ids(&self.broker.config()),
             previous_broker_epoch,
             ..Default::default()
         };
-        let answer: BrokerRegistrationResponse = self.ask(registration);
+        let answer: BrokerRegistrationResponse = self.ask(registration)?;
         assert_eq!(answer.error_code, 0, "the controller takes the registration");
         self.broker.set_broker_epoch(answer.broker_epoch);
         for _ in 0..10 {
-            let beat = self.heartbeat(false);
-            if !beat.is_fenced {
-                return;
+            if !self.heartbeat(false)?.is_fenced {
+                return Ok(());
             }
         }
         panic!("the controller never let the broker lead");
     }
 
     /// Tells the controller that this broker is alive, and how far it has applied the metadata.
-    pub fn heartbeat(&mut self, want_shut_down: bool) -> BrokerHeartbeatResponse {
+    pub fn heartbeat(&mut self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, String> {
+        let offline_log_dirs = self.broker.replicas().offline_dirs().into_iter().map(|dir| dir.id).collect();
         self.ask(BrokerHeartbeatRequest {
             broker_id: NODE_ID,
             broker_epoch: self.broker.broker_epoch(),
             current_metadata_offset: self.broker.image().provenance.offset,
             want_shut_down,
+            offline_log_dirs,
             ..Default::default()
         })
     }
 
-    fn ask<R>(&mut self, request: impl Into<ControllerRequest>) -> R
+    /// An error means that the process has ended before the answer.
+    fn ask<R>(&mut self, request: impl Into<ControllerRequest>) -> Result<R, String>
     where
         R: TryFrom<ControllerResponse, Error = controller::ControllerError>,
     {
         let slot = Slot::new();
         self.mailbox.submit(RequestContext::default(), request.into(), slot.clone());
         self.settle();
-        let answer = slot.take().expect("the controller answers");
-        R::try_from(answer).expect("the controller does what is asked")
+        match (slot.take(), &self.died) {
+            (_, Some(why)) => Err(why.clone()),
+            (answer, None) => Ok(R::try_from(answer.expect("the controller answers")).expect("the controller does what is asked")),
+        }
     }
 
     /// Lets the controller, the metadata listeners and the loading of coordinators do what there is to do.
     pub fn settle(&mut self) {
-        loop {
+        while self.died.is_none() {
             let posted = std::mem::take(&mut *self.mailbox.0.lock());
             let idle = posted.is_empty();
             for (context, request, slot) in posted {
@@ -195,6 +262,7 @@ impl SimNode {
             }
             let loaded = self.broker.load_coordinators(self.now);
             let flushed = self.run_due_flushes();
+            self.look_after_directories();
             if idle && !loaded && !flushed {
                 return;
             }
@@ -215,7 +283,13 @@ impl SimNode {
     }
 
     fn turn(&mut self, event: Event) {
-        let effects = self.controller.turn(self.now, event).expect("the controller goes on");
+        let effects = match self.controller.turn(self.now, event) {
+            Ok(effects) => effects,
+            Err(error) => {
+                self.died.get_or_insert(error.to_string());
+                return;
+            }
+        };
         for update in effects.updates {
             self.broker.apply(&update, self.now);
         }
@@ -226,10 +300,18 @@ impl SimNode {
         }
     }
 
+    /// Takes the partitions of failed log directories away, as the thread that waits for failures does.
+    fn look_after_directories(&mut self) {
+        let (broker, now) = (&self.broker, self.now);
+        if let Err(error) = self.failures.handle(Waker::noop(), |dir| broker.directory_failed(dir, now)) {
+            self.died.get_or_insert(error.to_string());
+        }
+    }
+
     /// Moves the clock in steps, doing at each what housekeeping and the metadata thread would do.
     pub fn advance(&mut self, by: Duration) {
         let end = self.now.plus(by);
-        while self.now.mono < end.mono {
+        while self.now.mono < end.mono && self.died.is_none() {
             let group_timer = self.broker.tick(self.now);
             let controller_timer = self.controller.next_deadline().unwrap_or(Instant::FAR_FUTURE);
             let heartbeat = self.now.mono + Duration::from_secs(2);
@@ -238,8 +320,8 @@ impl SimNode {
             if controller_timer <= self.now.mono {
                 self.turn(Event::Tick);
             }
-            if heartbeat <= self.now.mono {
-                self.heartbeat(false);
+            if heartbeat <= self.now.mono && self.heartbeat(false).is_err() {
+                return;
             }
             self.settle();
         }
@@ -247,82 +329,92 @@ impl SimNode {
         self.settle();
     }
 
-    /// Retention and removal of deleted files, as housekeeping does them.
+    /// Retention and removal of deleted files, as housekeeping does them. What fails is tried again next time.
     pub fn clean_logs(&mut self) {
         for partition in self.broker.replicas().all() {
             partition.with_log(|log| {
-                log.delete_old_segments(self.now).expect("retention works");
-                log.remove_deleted_files(self.now).expect("deleted files go");
+                let _ = log.delete_old_segments(self.now);
+                let _ = log.remove_deleted_files(self.now);
             });
         }
         self.broker.replicas().remove_deleted_dirs(self.now);
+        self.settle();
+    }
+
+    /// Flushes what housekeeping would flush: rolled segments, and what flush.ms asks for.
+    pub fn flush_logs(&mut self) {
+        self.broker.replicas().request_due_flushes(self.now);
+        self.settle();
+    }
+
+    /// Writes the checkpoints of recovery points, log starts and high watermarks.
+    pub fn write_checkpoints(&mut self) {
+        let partitions = self.broker.replicas().all();
+        let _ = self.dirs.write_checkpoint(checkpoint::RECOVERY_POINT, &offsets(&partitions, Log::recovery_point));
+        let _ = self.dirs.write_checkpoint(checkpoint::LOG_START, &offsets(&partitions, Log::log_start_offset));
+        let _ = self.dirs.write_checkpoint(checkpoint::HIGH_WATERMARK, &offsets(&partitions, Log::high_watermark));
+        self.settle();
     }
 
     /// Stops cleanly and starts again on the same disk.
-    pub fn restart(mut self) -> SimNode {
+    pub fn restart(self) -> SimNode {
+        self.stop().start().expect("the node starts")
+    }
+
+    /// Stops cleanly, as far as the disk lets it.
+    pub fn stop(mut self) -> Stopped {
         for _ in 0..10 {
-            if self.heartbeat(true).should_shut_down {
+            if self.heartbeat(true).is_ok_and(|beat| beat.should_shut_down) {
                 break;
             }
         }
-        let checkpoints = self.checkpoints();
-        self.broker.replicas().close(self.now).expect("logs close");
         self.turn(Event::Resign);
-        self.again(Some(checkpoints))
+        let partitions = self.broker.replicas().all();
+        let ends = offsets(&partitions, Log::log_end_offset);
+        let starts = offsets(&partitions, Log::log_start_offset);
+        let marks = offsets(&partitions, Log::high_watermark);
+        let mut closed = true;
+        for partition in &partitions {
+            closed &= partition.with_log(|log| log.close(self.now).is_ok()).unwrap_or(true);
+        }
+        if closed && self.controller.close(self.now).is_ok() {
+            let files = [(checkpoint::RECOVERY_POINT, ends), (checkpoint::LOG_START, starts), (checkpoint::HIGH_WATERMARK, marks)];
+            if files.into_iter().all(|(file, offsets)| self.dirs.write_checkpoint(file, &offsets).is_ok()) {
+                let _ = self.dirs.write_markers(self.broker.broker_epoch());
+            }
+        }
+        self.kill()
+    }
+
+    /// Dies without a word.
+    pub fn kill(self) -> Stopped {
+        let SimNode { now, disk, props, seed, .. } = self;
+        Stopped { now, disk, props, seed }
     }
 
     /// Dies without a word and starts again; what the disk then still holds is the caller's to decide before `restart_after_crash`.
     pub fn restart_after_crash(self, lose: impl FnOnce(&Arc<dyn Disk>)) -> SimNode {
         lose(&self.disk);
-        self.again(None)
-    }
-
-    fn again(self, clean: Option<Checkpoints>) -> SimNode {
-        let SimNode { now, disk, controller, props, seed, .. } = self;
-        let log = controller.into_raft().into_log();
-        // After a crash the old session has to run out before the controller takes the successor.
-        let now = now.plus(Duration::from_secs(10));
-        Self::boot(disk, log, props, seed.wrapping_add(1), now, clean)
-    }
-
-    fn checkpoints(&self) -> Checkpoints {
-        let mut out = Checkpoints { broker_epoch: self.broker.broker_epoch(), logs: BTreeMap::new() };
-        for partition in self.broker.replicas().all() {
-            let found = partition.with_log(|log| (log.log_end_offset(), log.log_start_offset(), log.high_watermark()));
-            if let Some(found) = found {
-                out.logs.insert(partition.topic_partition.clone(), found);
-            }
-        }
-        out
+        self.kill().start().expect("the node starts")
     }
 }
 
-/// What a clean stop leaves in the checkpoint files: recovery point, log start, high watermark.
-struct Checkpoints {
-    broker_epoch: i64,
-    logs: BTreeMap<TopicPartition, (i64, i64, i64)>,
+fn directory_id(index: usize) -> Uuid {
+    Uuid::from_u128(0x1234_5678_9abc_4def_8000_0000_0000_0001 + index as u128)
 }
 
-fn open_logs(replicas: &PartitionSet, image: &Image, clean: Option<&Checkpoints>, now: Now) {
-    for topic in image.topics.iter() {
-        for index in topic.partitions.keys() {
-            let topic_partition = TopicPartition::new(&*topic.name, *index);
-            let checkpoint = clean.and_then(|c| c.logs.get(&topic_partition)).copied().unwrap_or_default();
-            let task = OpenTask {
-                dir: Path::new(DATA).join(topic_partition.to_string()),
-                topic_partition,
-                topic_id: topic.id,
-                open: LogOpen {
-                    recovery_point: checkpoint.0,
-                    log_start_offset: checkpoint.1,
-                    high_watermark: checkpoint.2,
-                    clean_shutdown: clean.is_some(),
-                    ..LogOpen::default()
-                },
-            };
-            replicas.open(task, image, now).expect("the log opens");
-        }
-    }
+/// What `kafka-storage format` leaves in a directory.
+fn format(disk: &dyn Disk, dir: &Path, index: usize) -> std::io::Result<()> {
+    disk.create_dir_all(dir)?;
+    let meta = MetaProperties { cluster_id: CLUSTER_ID.into(), node_id: NODE_ID, directory_id: Some(directory_id(index)) };
+    meta.write(disk, dir)?;
+    disk.sync_dir(Path::new("/"))
+}
+
+/// One offset of every partition, with the directory it is in.
+fn offsets(partitions: &[Arc<Partition>], offset: impl Fn(&Log) -> i64) -> Vec<(PathBuf, TopicPartition, i64)> {
+    let of = |partition: &Arc<Partition>| partition.with_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)));
+    partitions.iter().filter_map(of).collect()
 }
 
 /// What `kafka-storage format` would leave for an empty log: every feature at its newest level.
