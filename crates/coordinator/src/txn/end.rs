@@ -96,7 +96,10 @@ impl TxnShard {
         }
         let repeated_after_overflow =
             current.prev_producer_id == producer_id && producer_epoch == i16::MAX - 1 && current.producer_epoch == 0;
-        let repeated_after_bump = i32::from(current.producer_epoch) == i32::from(producer_epoch) + 1;
+        // Only an end that took an epoch can be repeated so. Kafka does not look at that: there, a producer that was taken over by one of the
+        // older protocol is let in again when that one has ended a transaction.
+        let repeated_after_bump = i32::from(current.producer_epoch) == i32::from(producer_epoch) + 1
+            && (!current.status.has_ended() || current.client_version >= EPOCH_PER_TRANSACTION);
         if current.producer_id != producer_id && !repeated_after_overflow {
             return Err(ErrorCode::InvalidProducerIdMapping);
         }

@@ -65,6 +65,10 @@ impl TxnStatus {
         matches!(self, TxnStatus::PrepareCommit | TxnStatus::PrepareAbort)
     }
 
+    pub(crate) fn has_ended(self) -> bool {
+        matches!(self, TxnStatus::CompleteCommit | TxnStatus::CompleteAbort)
+    }
+
     /// No transaction is open: the id may expire, and a new transaction may begin.
     pub(crate) fn is_at_rest(self) -> bool {
         matches!(self, TxnStatus::Empty | TxnStatus::CompleteCommit | TxnStatus::CompleteAbort)

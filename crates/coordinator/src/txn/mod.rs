@@ -16,6 +16,8 @@ mod model;
 mod output;
 mod records;
 mod shard;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use init::InitProducerId;
