@@ -13,11 +13,15 @@ use storage::{AppendOrigin, Log, LogConfig, LogError, LogOpen, ReadLimit};
 
 pub const TOPIC: &str = "__cluster_metadata";
 const QUORUM_STATE: &str = "quorum-state";
+/// Set aside beyond the end of the log, in space that no other file can take: on a full disk the cluster must still be able to delete.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 pub struct MetadataLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     log: Log,
+    /// Appended since space was last set aside.
+    taken_ahead: u64,
     snapshots: BTreeSet<OffsetAndEpoch>,
 }
 
@@ -34,7 +38,21 @@ impl MetadataLog {
         let mut log = log.map_err(log_error)?;
         // What a single voter's log holds is decided by raft; the log's own high watermark only bounds deletion.
         log.set_high_watermark(log.log_end_offset());
-        Ok(MetadataLog { disk, dir, log, snapshots })
+        log.reserve_ahead(AHEAD_BYTES).map_err(log_error)?;
+        Ok(MetadataLog { disk, dir, log, taken_ahead: 0, snapshots })
+    }
+
+    /// Writes a small file that this node cannot do without; if the disk is full, into the space that was set aside for the log.
+    fn write_into_reserve(&mut self, mut write: impl FnMut(&Self) -> io::Result<()>) -> io::Result<()> {
+        match write(self) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.log.give_back_reserve().map_err(log_error)?;
+                let written = write(self);
+                self.log.reserve_ahead(AHEAD_BYTES / 2).map_err(log_error)?;
+                written
+            }
+            result => result,
+        }
     }
 
     fn snapshot_path(&self, id: OffsetAndEpoch) -> PathBuf {
@@ -75,12 +93,18 @@ impl RaftLog for MetadataLog {
     }
 
     fn append(&mut self, batch: Bytes, now: Now) -> io::Result<()> {
+        let batch_bytes = batch.len() as u64;
         let view = record::Batch::new(batch.clone()).map_err(io::Error::other)?;
         let (base, epoch) = (view.view().base_offset(), view.view().leader_epoch());
         if base != self.log.log_end_offset() {
             return Err(io::Error::other(format!("metadata batch at {base} does not follow offset {}", self.log.log_end_offset())));
         }
         self.log.append_as_leader(batch, epoch, AppendOrigin::RaftLeader, now).map_err(|e| io::Error::other(e.to_string()))?;
+        self.taken_ahead += batch_bytes;
+        if self.taken_ahead >= AHEAD_BYTES / 2 {
+            self.log.reserve_ahead(AHEAD_BYTES).map_err(log_error)?;
+            self.taken_ahead = 0;
+        }
         Ok(())
     }
 
@@ -130,9 +154,11 @@ impl RaftLog for MetadataLog {
         let mut part = path.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
-        let file = self.disk.open(&part, OpenMode::Truncate)?;
-        file.write_at(&bytes, 0)?;
-        file.sync_data()?;
+        self.write_into_reserve(|log| {
+            let file = log.disk.open(&part, OpenMode::Truncate)?;
+            file.write_at(&bytes, 0)?;
+            file.sync_data()
+        })?;
         self.disk.set_read_only(&part)?;
         self.disk.rename(&part, &path)?;
         self.disk.sync_dir(&self.dir)?;
@@ -168,7 +194,7 @@ impl RaftLog for MetadataLog {
     }
 
     fn write_quorum_state(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write_atomically(&self.dir.join(QUORUM_STATE), bytes)
+        self.write_into_reserve(|log| log.disk.write_atomically(&log.dir.join(QUORUM_STATE), bytes))
     }
 }
 

@@ -146,6 +146,14 @@ impl Segment {
         Ok(())
     }
 
+    /// What was set aside and is not needed goes back.
+    pub fn give_back_reserve(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        if std::mem::take(&mut self.reserved) {
+            self.file(disk)?.set_len(self.size).map_err(self.io("cannot give back the rest of"))?;
+        }
+        Ok(())
+    }
+
     pub fn file(&self, disk: &dyn Disk) -> Result<&Arc<dyn File>, LogError> {
         self.log.get(disk).map_err(self.io("cannot open"))
     }
@@ -539,9 +547,7 @@ impl Segment {
     /// At roll: indexes get their last entries and go to their files for good.
     pub fn seal(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
         self.indexes_synced = false;
-        if std::mem::take(&mut self.reserved) {
-            self.file(disk)?.set_len(self.size).map_err(self.io("cannot give back the rest of"))?;
-        }
+        self.give_back_reserve(disk)?;
         self.finish_times(disk)?;
         let error = "cannot write the indexes of";
         self.offsets.seal(disk).map_err(LogError::io(error, self.log.path()))?;

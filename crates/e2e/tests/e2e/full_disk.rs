@@ -98,12 +98,8 @@ fn read(a: &mut Asker, topic: &str, from: u64) -> Vec<u64> {
     let mut numbers = Vec::new();
     let mut offset = from as i64;
     loop {
-        let partition = FetchPartition {
-            fetch_offset: offset,
-            current_leader_epoch: -1,
-            partition_max_bytes: 4 << 20,
-            ..Default::default()
-        };
+        let partition =
+            FetchPartition { fetch_offset: offset, current_leader_epoch: -1, partition_max_bytes: 4 << 20, ..Default::default() };
         let request = FetchRequest {
             replica_id: -1,
             max_wait_ms: 10,
@@ -289,5 +285,45 @@ fn a_write_that_fails_for_lack_of_space_is_undone() {
         }
         assert_all_there(&mut a, &acknowledged);
     }
+    node.stop();
+}
+
+/// Somebody else takes every byte, also those that were kept back. The cluster can still be administered, and comes back after a restart.
+#[test]
+fn a_disk_filled_by_somebody_else_is_survived() {
+    let scratch = Scratch::new("hogged");
+    let dir = scratch.join("node");
+    let disk = SmallDisk::mount(&dir.join("data"), 64);
+    let mut node = Node::start(Kind::Gregor, &dir, &["log.segment.bytes=1048576"]);
+    node.expect_log("almost full").expect_log("o space left").expect_log("cannot write a checkpoint").expect_log("is filling up");
+    let mut a = Asker::new(&mut node);
+    create(&mut a, &[A, B]);
+    let mut acknowledged = [0; 2];
+    for _ in 0..3 {
+        for (topic, count) in [A, B].into_iter().zip(acknowledged.iter_mut()) {
+            assert_eq!(produce(&mut a, topic, *count).error_code, 0);
+            *count += RECORDS as u64;
+        }
+    }
+    let hog = disk.hog();
+    let refused = fill(&mut a, &mut acknowledged);
+    assert_eq!(refused.error_code, ErrorCode::KafkaStorageError.code(), "{refused:?}");
+    for restart in 0..3 {
+        assert_all_there(&mut a, &acknowledged);
+        assert_eq!(alter(&mut a, B, "retention.ms", &(86_400_000 + restart).to_string()), 0);
+        match restart {
+            0 => a.node_mut().kill(),
+            _ => a.node_mut().stop(),
+        }
+        a.node_mut().start_again();
+    }
+    let topics = vec![DeleteTopicState { name: Some(B.into()), ..Default::default() }];
+    let delete = DeleteTopicsRequest { topics, timeout_ms: 5000, ..Default::default() };
+    assert_eq!(a.send(&delete, 6).expect("an answer").responses[0].error_code, 0);
+    std::fs::remove_file(hog).expect("the other one goes");
+    wait::until("there is room again", || (produce(&mut a, A, acknowledged[0]).error_code == 0).then_some(()));
+    acknowledged[0] += RECORDS as u64;
+    let numbers = read(&mut a, A, 0);
+    assert!(numbers.into_iter().eq(0..acknowledged[0]));
     node.stop();
 }

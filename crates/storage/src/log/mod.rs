@@ -184,6 +184,19 @@ impl Log {
         Ok(segment)
     }
 
+    /// Sets space aside so that about `bytes` more can be appended although the disk is full; a hint.
+    pub fn reserve_ahead(&mut self, bytes: u64) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        let segment = self.active_mut();
+        segment.reserve(disk.as_ref(), segment.size.saturating_add(bytes))
+    }
+
+    /// Gives back what was set aside, for something more urgent.
+    pub fn give_back_reserve(&mut self) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        self.active_mut().give_back_reserve(disk.as_ref())
+    }
+
     /// Closes the active segment and starts one at the log end, with a producer snapshot at that offset.
     pub fn roll(&mut self, now: Now) -> Result<(), LogError> {
         let base = self.log_end_offset;
