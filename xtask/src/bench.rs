@@ -2,6 +2,7 @@
 //!
 //! The clients are Apache's own perf tools on both sides. CPU is what the broker process used (user and system, /proc/PID/stat), not the clients.
 
+mod durable;
 mod measure;
 mod table;
 mod work;
@@ -20,18 +21,53 @@ pub struct Plan {
     pub latency_rate: u64,
     pub partitions: &'static [usize],
     pub restarts: usize,
+    /// Of one run of producers that wait for the disk.
+    pub durable_seconds: u64,
+    /// Only this part.
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Start, throughput, latency, memory and restarts.
+    Load,
+    Durable,
+}
+
+impl Plan {
+    fn wants(&self, part: Part) -> bool {
+        self.part.is_none_or(|only| only == part)
+    }
 }
 
 pub fn main(args: &[String]) -> Result<(), String> {
-    let mut plan = Plan { runs: 3, records: 700_000, latency_seconds: 15, latency_rate: 2000, partitions: &[1000, 4000], restarts: 1 };
+    let mut plan = Plan {
+        runs: 3,
+        records: 700_000,
+        latency_seconds: 15,
+        latency_rate: 2000,
+        partitions: &[1000, 4000],
+        restarts: 1,
+        durable_seconds: 15,
+        part: None,
+    };
     let mut only = None;
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
-            "--quick" => plan = Plan { runs: 1, records: 100_000, latency_seconds: 5, partitions: &[1000], ..plan },
+            "--quick" => plan = Plan { runs: 1, records: 100_000, latency_seconds: 5, partitions: &[1000], durable_seconds: 3, ..plan },
             "--runs" => plan.runs = rest.next().and_then(|n| n.parse().ok()).ok_or("--runs needs a number")?,
             "--only" => only = rest.next().map(String::as_str),
-            other => return Err(format!("'{other}' is not known: bench [--quick] [--runs N] [--only apache|gregor]")),
+            "--part" => {
+                plan.part = match rest.next().map(String::as_str) {
+                    Some("load") => Some(Part::Load),
+                    Some("durable") => Some(Part::Durable),
+                    _ => return Err("--part load or durable".into()),
+                }
+            }
+            other => {
+                return Err(format!("'{other}' is not known: bench [--quick] [--runs N] [--only apache|gregor] [--part load|durable]"));
+            }
         }
     }
     build_release()?;
@@ -41,7 +77,20 @@ pub fn main(args: &[String]) -> Result<(), String> {
         Some("gregor") => &[Kind::Gregor],
         Some(other) => return Err(format!("--only {other}: apache or gregor")),
     };
-    let results: Vec<_> = kinds.iter().map(|kind| (*kind, work::measure(*kind, plan))).collect();
+    let mut results: Vec<(Kind, work::Figures)> = kinds.iter().map(|kind| (*kind, work::Figures::new())).collect();
+    let add = |results: &mut Vec<(Kind, work::Figures)>, kind: Kind, figures: work::Figures| {
+        results.iter_mut().filter(|(k, _)| *k == kind).for_each(|(_, all)| all.extend(figures.clone()));
+    };
+    if plan.wants(Part::Load) {
+        for kind in kinds {
+            add(&mut results, *kind, work::measure(*kind, plan));
+        }
+    }
+    if plan.wants(Part::Durable) {
+        for (kind, figures) in durable::measure(kinds, plan) {
+            add(&mut results, kind, figures);
+        }
+    }
     let text = table::markdown(&results, plan);
     println!("\n{text}");
     let file = repo::root().join("target/bench.md");
@@ -55,13 +104,16 @@ fn build_release() -> Result<(), String> {
     if std::env::var_os("GREGOR_BIN").is_some() {
         return Ok(());
     }
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--package", "cli"])
-        .current_dir(repo::root())
-        .status()
-        .map_err(|e| format!("cargo: {e}"))?;
-    if !status.success() {
-        return Err("building gregor failed".into());
+    for what in [&["--package", "cli"][..], &["--package", "client", "--example", "concurrent_producers"]] {
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--release"])
+            .args(what)
+            .current_dir(repo::root())
+            .status()
+            .map_err(|e| format!("cargo: {e}"))?;
+        if !status.success() {
+            return Err("building gregor failed".into());
+        }
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repo::root().join("target"), Into::into);
     repo::use_gregor(target.join("release/gregor"));

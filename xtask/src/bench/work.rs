@@ -74,7 +74,7 @@ fn load(kind: Kind, plan: Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
     node.stop();
 }
 
-fn start(kind: Kind, dir: &Path) -> Node {
+pub fn start(kind: Kind, dir: &Path) -> Node {
     let mut node = Node::prepare(kind, dir, KEEP);
     node.heap = "1g";
     node.format();
@@ -89,7 +89,7 @@ fn timed(node: &Node, work: impl FnOnce() -> f64) -> (f64, f64) {
     (seconds, cpu_seconds(node.pid()) - before)
 }
 
-fn topics(node: &Node, args: &[&str]) {
+pub fn topics(node: &Node, args: &[&str]) {
     let broker = node.bootstrap();
     let mut all = args.to_vec();
     all.extend(["--bootstrap-server", &broker]);
