@@ -3,10 +3,13 @@
 mod admin_methods;
 mod api_table;
 mod apps_streams;
+mod apps_topologies;
 mod apps_transactions;
 mod both;
 mod client_chaos;
 mod client_conformance;
+mod client_transactions;
+mod compaction;
 mod dir_failure;
 mod disk;
 mod durability;
