@@ -155,6 +155,12 @@ impl Node {
         assert!(status.success() || status.code() == Some(143), "{:?} ended with {status}:\n{}", self.kind, tail(&self.log()));
     }
 
+    /// Waits until the process ends on its own; gives its exit code.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        let mut running = self.running.take().expect("the node runs");
+        wait::until("the node ends", || running.ended()).code()
+    }
+
     pub fn kill(&mut self) {
         self.running.take().expect("the node runs").kill();
     }

@@ -397,6 +397,12 @@ impl Partition {
         Ok(true)
     }
 
+    /// The directory of the log has failed; whoever waits is woken to find out.
+    pub(crate) fn lose_log(&self) {
+        let woken = self.state.lock().fail();
+        wake(woken);
+    }
+
     /// Takes the log out, to be closed or deleted; whoever waits is woken and finds the partition gone.
     pub(crate) fn take_log(&self) -> Option<Log> {
         let mut state = self.state.lock();
@@ -410,7 +416,8 @@ impl Partition {
 
 /// The log, if this broker leads. Epoch errors as in `Partition.localReplicaWithEpochOrThrow`; without a log nothing else matters.
 fn leader_log<'a>(broker_id: i32, state: &'a mut MutexGuard<'_, State>, client_epoch: Option<i32>) -> Result<&'a mut Log, PartitionError> {
-    if state.log.is_none() {
+    // Of a log that was on a failed disk before this process began, Kafka only knows that nobody leads the partition.
+    if state.log.is_none() && (state.lost_from.is_some() || state.leader == broker_id) {
         return Err(ErrorCode::KafkaStorageError.into());
     }
     if let Some(epoch) = client_epoch.filter(|epoch| *epoch >= 0) {

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use storage::{Log, LogConfig, LogError, LogOpen};
 
@@ -38,8 +39,8 @@ pub struct PartitionSet {
     dirs: Vec<LogDir>,
     /// Those of `dirs` that have failed; they stay so until the node starts again.
     offline: RwLock<BTreeSet<PathBuf>>,
-    /// In which of them partitions were, by topic id and number.
-    lost: RwLock<HashMap<(Uuid, i32), Uuid>>,
+    /// What was there at the start has been taken over.
+    has_applied: AtomicBool,
     /// What topics without overrides get; replaced when dynamic broker configs change.
     broker_config: RwLock<Arc<BrokerConfig>>,
     topics: RwLock<Topics>,
@@ -72,7 +73,7 @@ impl PartitionSet {
             broker_id,
             dirs,
             offline: RwLock::default(),
-            lost: RwLock::default(),
+            has_applied: AtomicBool::new(false),
             broker_config: RwLock::new(broker_config),
             topics: RwLock::default(),
             sorted: Mutex::default(),
@@ -116,10 +117,7 @@ impl PartitionSet {
 
     /// The id of the directory that a partition is in, or was when that failed.
     pub fn directory_of(&self, partition: &Partition) -> Option<Uuid> {
-        let Some(parent) = partition.with_log(|log| log.dir().parent().map(Path::to_owned)) else {
-            return self.lost.read().get(&(partition.topic_id, partition.topic_partition.partition)).copied();
-        };
-        self.dirs.iter().find(|dir| Some(&dir.path) == parent.as_ref()).map(|dir| dir.id)
+        self.dirs.iter().find(|dir| partition.is_in(&dir.path)).map(|dir| dir.id)
     }
 
     /// The directories that have failed.
@@ -135,7 +133,7 @@ impl PartitionSet {
         let mut gone = Vec::new();
         for partition in self.all() {
             if partition.is_in(dir) {
-                drop(partition.take_log());
+                partition.lose_log();
                 gone.push(partition.topic_partition.clone());
             }
         }
@@ -200,8 +198,8 @@ impl PartitionSet {
     }
 
     /// For a partition that is known to be here and whose log cannot be opened.
-    pub fn insert_offline(&self, topic_partition: TopicPartition, topic_id: Uuid) {
-        self.insert(Partition::offline(self.broker_id, topic_partition, topic_id));
+    pub fn insert_offline(&self, topic_partition: TopicPartition, topic_id: Uuid) -> Arc<Partition> {
+        self.insert(Partition::offline(self.broker_id, topic_partition, topic_id))
     }
 
     fn insert(&self, mut partition: Partition) -> Arc<Partition> {
@@ -236,6 +234,7 @@ impl PartitionSet {
             }
         }
         self.apply_configs(delta, image);
+        self.has_applied.store(true, Ordering::Relaxed);
     }
 
     fn apply_partition(
@@ -254,20 +253,22 @@ impl PartitionSet {
             None => match self.create(topic, index, registration, image, now) {
                 Ok(partition) => partition,
                 Err(error) => {
-                    self.insert_offline(TopicPartition::new(&*topic.name, index), topic.id);
-                    return Err(error);
+                    let partition = self.insert_offline(TopicPartition::new(&*topic.name, index), topic.id);
+                    return partition.apply(registration).and(Err(error));
                 }
             },
         };
         partition.apply(registration)
     }
 
-    /// Whether the log of this partition may lie in a directory that has failed: then no other may be begun in its place.
+    /// Whether the log of this partition may lie in a directory that has failed: then no other may be begun in its place. Of what was there
+    /// before this start the controller may not know yet where it is; what is created later is new.
     fn may_be_in_failed_dir(&self, registration: &metadata::Partition) -> bool {
         let assigned = registration.directory_of(self.broker_id).unwrap_or(directory_id::UNASSIGNED);
         let offline = self.offline.read();
+        let is_new = || self.has_applied.load(Ordering::Relaxed);
         !offline.is_empty()
-            && assigned != directory_id::UNASSIGNED
+            && !(assigned == directory_id::UNASSIGNED && is_new())
             && !self.dirs.iter().any(|dir| dir.id == assigned && !offline.contains(&dir.path))
     }
 

@@ -5,7 +5,6 @@ use base::{Slot, Uuid};
 use broker::Broker;
 use controller::{ControllerResponse, RequestContext, ResponseSlot};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::task::Waker;
 use wire::messages::AssignReplicasToDirsRequest;
 use wire::messages::assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
@@ -54,10 +53,10 @@ fn wrong(broker: &Broker) -> Wrong {
         let index = partition.topic_partition.partition;
         let Some(registration) = image.topics.partition_by_id(partition.topic_id, index) else { continue };
         let Some(at) = registration.replicas.iter().position(|id| *id == broker.id()) else { continue };
-        let Some(parent) = partition.with_log(|log| log.dir().parent().map(Path::to_owned)).flatten() else { continue };
-        let Some(dir) = replicas.dirs().iter().find(|dir| dir.path == parent) else { continue };
-        if registration.directories.get(at) != Some(&dir.id) {
-            wrong.entry(dir.id).or_default().entry(partition.topic_id).or_default().push(index);
+        // One that has failed is told too: the controller then knows that nobody can lead there.
+        let Some(dir) = replicas.directory_of(partition) else { continue };
+        if registration.directories.get(at) != Some(&dir) {
+            wrong.entry(dir).or_default().entry(partition.topic_id).or_default().push(index);
             count += 1;
         }
         if count == ASSIGNMENTS_MAX {

@@ -37,7 +37,7 @@ fn partition(c: &Context, topic: &str, index: i32) -> PartitionResponse {
     let Some(replica) = c.broker.replicas().get(topic, index) else { return refused(ErrorCode::NotLeaderOrFollower, None) };
     match replica.with_log(|log| active_producers(log)) {
         Some(active_producers) => PartitionResponse { partition_index: index, active_producers, ..Default::default() },
-        None => refused(ErrorCode::KafkaStorageError, None),
+        None => refused(replica.with_leader_log(None, |_| ()).err().map_or(ErrorCode::KafkaStorageError, |error| error.code), None),
     }
 }
 

@@ -37,7 +37,11 @@ impl<'a> Asker<'a> {
     }
 
     pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, String> {
-        let segments = wire::encode_request(request, version, 7, Some("e2e")).expect("a valid request");
+        self.send_as("e2e", request, version)
+    }
+
+    pub(crate) fn send_as<R: Request>(&mut self, client_id: &str, request: &R, version: i16) -> Result<R::Response, String> {
+        let segments = wire::encode_request(request, version, 7, Some(client_id)).expect("a valid request");
         let mut connection = RawConnection::open(self.node.port).expect("connects");
         for segment in segments {
             let Segment::Bytes(bytes) = segment else { panic!("requests lie in memory") };
