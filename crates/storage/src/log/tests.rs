@@ -11,6 +11,8 @@ use record::{BatchBuilder, BatchFields, Codec, Compression, EndTxnMarker, Origin
 mod crash;
 mod every_cut;
 mod golden;
+mod no_space;
+mod transactions;
 
 const ROOT: &str = "/data";
 const T0: i64 = 1_700_000_000_000;
