@@ -2,6 +2,7 @@
 //!
 //! The clients are Apache's own perf tools on both sides. CPU is what the broker process used (user and system, /proc/PID/stat), not the clients.
 
+mod compaction;
 mod durable;
 mod measure;
 mod table;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub restarts: usize,
     /// Of one run of producers that wait for the disk.
     pub durable_seconds: u64,
+    /// Of the topic that is compacted.
+    pub updates: u64,
     /// Only this part.
     part: Option<Part>,
 }
@@ -32,6 +35,7 @@ enum Part {
     /// Start, throughput, latency, memory and restarts.
     Load,
     Durable,
+    Compaction,
 }
 
 impl Plan {
@@ -49,24 +53,38 @@ pub fn main(args: &[String]) -> Result<(), String> {
         partitions: &[1000, 4000],
         restarts: 1,
         durable_seconds: 15,
+        updates: 10_000_000,
         part: None,
     };
     let mut only = None;
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
-            "--quick" => plan = Plan { runs: 1, records: 100_000, latency_seconds: 5, partitions: &[1000], durable_seconds: 3, ..plan },
+            "--quick" => {
+                plan = Plan {
+                    runs: 1,
+                    records: 100_000,
+                    latency_seconds: 5,
+                    partitions: &[1000],
+                    durable_seconds: 3,
+                    updates: 2_000_000,
+                    ..plan
+                }
+            }
             "--runs" => plan.runs = rest.next().and_then(|n| n.parse().ok()).ok_or("--runs needs a number")?,
             "--only" => only = rest.next().map(String::as_str),
             "--part" => {
                 plan.part = match rest.next().map(String::as_str) {
                     Some("load") => Some(Part::Load),
                     Some("durable") => Some(Part::Durable),
-                    _ => return Err("--part load or durable".into()),
+                    Some("compaction") => Some(Part::Compaction),
+                    _ => return Err("--part load, durable or compaction".into()),
                 }
             }
             other => {
-                return Err(format!("'{other}' is not known: bench [--quick] [--runs N] [--only apache|gregor] [--part load|durable]"));
+                return Err(format!(
+                    "'{other}' is not known: bench [--quick] [--runs N] [--only apache|gregor] [--part load|durable|compaction]"
+                ));
             }
         }
     }
@@ -88,6 +106,11 @@ pub fn main(args: &[String]) -> Result<(), String> {
     }
     if plan.wants(Part::Durable) {
         for (kind, figures) in durable::measure(kinds, plan) {
+            add(&mut results, kind, figures);
+        }
+    }
+    if plan.wants(Part::Compaction) {
+        for (kind, figures) in compaction::measure(kinds, plan) {
             add(&mut results, kind, figures);
         }
     }

@@ -16,9 +16,18 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 
 /// Resident memory in MiB.
 pub fn resident_mib(pid: u32) -> f64 {
+    status_kib(pid, "VmRSS:") / 1024.0
+}
+
+/// The most resident memory that the process ever had, in MiB.
+pub fn resident_mib_max(pid: u32) -> f64 {
+    status_kib(pid, "VmHWM:") / 1024.0
+}
+
+fn status_kib(pid: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the broker runs");
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number") / 1024.0
+    let line = status.lines().find_map(|l| l.strip_prefix(field)).unwrap_or_else(|| panic!("no {field}"));
+    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number")
 }
 
 /// Starts the node and gives the seconds until `ready` says yes.
