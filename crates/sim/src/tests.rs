@@ -20,6 +20,8 @@ use wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use wire::messages::*;
 use wire::{ErrorCode, Records};
 
+mod room;
+
 fn node(props: &[(&'static str, &'static str)]) -> SimNode {
     node_on(MemDisk::default(), props, 1)
 }
@@ -394,7 +396,7 @@ fn nothing_is_lost_and_nothing_is_twice() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while total.lock().findings.is_empty() {
+                while total.lock().findings.len() < 30 {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
@@ -406,6 +408,9 @@ fn nothing_is_lost_and_nothing_is_twice() {
                     let mut total = total.lock();
                     total.add(&summary);
                     let replay = format!("seed {seed}; replay with GREGOR_SIM_SEED={seed} cargo test -p sim nothing_is_lost");
+                    if first.is_some() {
+                        println!("{}", summary.trace.join("\n"));
+                    }
                     total.findings.extend(summary.findings.iter().map(|finding| format!("{finding} ({replay})")));
                 }
             });
