@@ -3,6 +3,7 @@
 //! Never does: threads, clock reads, network. Locks: one mutex per partition, never two at once.
 //! Kafka counterpart: `ReplicaManager`, `Partition`, `LogManager`, the purgatories for Produce and Fetch.
 
+mod checkpoints;
 mod error;
 mod flush;
 mod log_config;
@@ -13,6 +14,7 @@ mod space;
 mod traffic;
 mod watch;
 
+pub use checkpoints::Checkpoints;
 pub use error::PartitionError;
 pub use flush::{FlushQueue, Flushed, Progress};
 pub use log_config::log_config;

@@ -1,5 +1,6 @@
 //! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
 
+use crate::checkpoints::Checkpoints;
 use crate::moves::Moves;
 use crate::space::{Level, Room};
 use crate::{FlushQueue, Partition, Traffic, log_config};
@@ -48,6 +49,7 @@ pub struct PartitionSet {
     sorted: Mutex<Option<Arc<[Arc<Partition>]>>>,
     deleted: Mutex<Vec<(Instant, PathBuf)>>,
     pub(crate) moves: Moves,
+    checkpoints: Checkpoints,
     flushes: Arc<FlushQueue>,
     /// As many as `dirs`.
     rooms: Vec<Arc<Room>>,
@@ -79,6 +81,7 @@ impl PartitionSet {
             sorted: Mutex::default(),
             deleted: Mutex::default(),
             moves: Moves::default(),
+            checkpoints: Checkpoints::default(),
             flushes: Arc::default(),
         }
     }
@@ -104,6 +107,11 @@ impl PartitionSet {
 
     pub fn disk(&self) -> &dyn Disk {
         &*self.disk
+    }
+
+    /// What whoever writes checkpoints shares with those who create logs.
+    pub fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     /// All of log.dirs, failed ones too.
@@ -285,7 +293,9 @@ impl PartitionSet {
             let why = "no log is created, because one may exist in a log directory that is offline; repair that one and restart";
             return Err(LogError::Offline(why.into()));
         }
-        let path = self.choose_dir(registration).join(topic_partition.to_string());
+        let dir = self.choose_dir(registration);
+        self.checkpoints.forget(&*self.disk, &dir, &topic_partition)?;
+        let path = dir.join(topic_partition.to_string());
         let jitter_seed = topic.id.as_u128() as u64 ^ index as u64;
         let open = LogOpen { clean_shutdown: true, jitter_seed, ..LogOpen::default() };
         let config = self.topic_log_config(image, &topic.name);
@@ -341,6 +351,9 @@ impl PartitionSet {
             // The suffix only has to be unique in this directory for as long as the deleted directory waits.
             let unique =
                 Uuid::from_u128(id.as_u128() ^ u128::from(now.mono.as_nanos()) ^ (partition.topic_partition.partition as u128) << 64);
+            if let Some(dir) = log.dir().parent() {
+                self.checkpoints.deleted(dir, &partition.topic_partition);
+            }
             match log.rename_for_delete(unique) {
                 Ok(path) => self.deleted.lock().push((now.mono + delay, path)),
                 Err(error) => tracing::error!(partition = %partition.topic_partition, %error, "deleted partition stays on disk"),

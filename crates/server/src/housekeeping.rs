@@ -167,7 +167,9 @@ impl Housekeeping {
     }
 
     fn checkpoint(&mut self, file: &'static str, offset: impl Fn(&Log) -> i64) {
-        let offsets = offsets(&self.broker.replicas().all(), offset);
+        let replicas = self.broker.replicas();
+        let _writing = replicas.checkpoints().begin_writing();
+        let offsets = offsets(&replicas.all(), offset);
         if let Err(error) = self.dirs.write_checkpoint(file, &offsets) {
             tracing::error!(file, %error, "cannot write a checkpoint; check the disk");
         }

@@ -3,7 +3,7 @@
 //! Used by: `cli` (`gregor start`, `gregor server`) and the end-to-end tests. Never does: protocol or log logic.
 //! Kafka counterparts: `KafkaRaftServer`, `SharedServer`, `BrokerServer`, `ControllerServer`.
 
-mod assignments;
+pub mod assignments;
 mod bell;
 pub mod checkpoint;
 mod cleaner;

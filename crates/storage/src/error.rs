@@ -11,6 +11,9 @@ pub enum LogError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{}: {problem}", path.display())]
     Corrupt { path: PathBuf, problem: String },
+    /// Bytes of a segment that are no batch.
+    #[error("{}: damaged at position {position}, where offset {offset} or a later one should be; records behind it can be read by their offsets", path.display())]
+    Damaged { path: PathBuf, position: u64, offset: i64 },
     #[error("{0}")]
     OutOfRange(String),
     /// The log is, or may be, in a log directory that has failed.
@@ -20,7 +23,7 @@ pub enum LogError {
 
 impl LogError {
     /// The path is only copied when there is an error.
-    pub(crate) fn io<P: AsRef<Path>>(action: &'static str, path: P) -> impl FnOnce(io::Error) -> LogError {
+    pub fn io<P: AsRef<Path>>(action: &'static str, path: P) -> impl FnOnce(io::Error) -> LogError {
         move |source| LogError::Io { action, path: path.as_ref().to_owned(), source }
     }
 
@@ -35,11 +38,12 @@ impl LogError {
         matches!(self, LogError::Io { source, .. } if matches!(source.raw_os_error(), Some(ENFILE | EMFILE)))
     }
 
-    /// The Kafka error code: KAFKA_STORAGE_ERROR, or OFFSET_OUT_OF_RANGE.
+    /// The Kafka error code: KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE, or OFFSET_OUT_OF_RANGE.
     pub fn code(&self) -> i16 {
         match self {
             LogError::Io { .. } | LogError::Corrupt { .. } | LogError::Offline(_) => 56,
             LogError::OutOfRange(_) => 1,
+            LogError::Damaged { .. } => 2,
         }
     }
 }
