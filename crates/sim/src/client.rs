@@ -38,18 +38,22 @@ impl Client {
     pub fn send<R: Request>(&mut self, node: &mut SimNode, request: &R, version: i16) -> Sent<R> {
         self.correlation_id += 1;
         let segments = wire::encode_request(request, version, self.correlation_id, Some(&self.id)).expect("the request encodes");
-        let frame = flatten(segments).slice(4..);
+        let frame = flatten(segments).expect("a request is in memory").slice(4..);
         let broker = node.broker.clone();
         let handled = broker.handle(node.now, &mut self.session, frame, no_waker());
         node.settle();
         match handled {
-            Handled::Response(response) => Sent::Answered(decode::<R>(response.frame, version)),
+            Handled::Response(response) => match decode::<R>(response.frame, version) {
+                Ok(response) => Sent::Answered(response),
+                Err(why) => Sent::Closed(why),
+            },
             Handled::NoResponse => Sent::Nothing,
             Handled::Close(why) => Sent::Closed(why),
             Handled::Parked(parked) => {
                 let mut waiting = Waiting { parked, version, request: std::marker::PhantomData };
-                match waiting.poll(node) {
-                    Some(response) => Sent::Answered(response),
+                match waiting.look(node) {
+                    Some(Ok(response)) => Sent::Answered(response),
+                    Some(Err(why)) => Sent::Closed(why),
                     None => Sent::Waiting(waiting),
                 }
             }
@@ -78,6 +82,10 @@ impl Client {
 
 impl<R: Request> Waiting<R> {
     pub fn poll(&mut self, node: &mut SimNode) -> Option<R::Response> {
+        self.look(node).map(|answer| answer.expect("the answer can be sent"))
+    }
+
+    fn look(&mut self, node: &mut SimNode) -> Option<Result<R::Response, String>> {
         let broker = node.broker.clone();
         let response = self.parked.poll(&broker, node.now, no_waker())?;
         Some(decode::<R>(response.frame, self.version))
@@ -91,8 +99,8 @@ impl<R: Request> Waiting<R> {
     fn wait_for(&mut self, node: &mut SimNode, at_most: Duration) -> Option<R::Response> {
         let end = node.now.plus(at_most).mono;
         while node.now.mono < end && node.died.is_none() {
-            if let Some(response) = self.poll(node) {
-                return Some(response);
+            if let Some(answer) = self.look(node) {
+                return answer.ok();
             }
             node.advance(Duration::from_millis(10));
         }
@@ -100,21 +108,22 @@ impl<R: Request> Waiting<R> {
     }
 }
 
-fn decode<R: Request>(response: Vec<Segment>, version: i16) -> R::Response {
-    let mut r = Reader::new(flatten(response).slice(4..));
+/// An error is what makes the server close the connection: the disk failed while the answer was sent.
+fn decode<R: Request>(response: Vec<Segment>, version: i16) -> Result<R::Response, String> {
+    let mut r = Reader::new(flatten(response).map_err(|e| e.to_string())?.slice(4..));
     ResponseHeader::decode(&mut r, R::KEY.response_header_version(version)).expect("the header decodes");
     let body = R::Response::decode(&mut r, version).expect("the response decodes");
     assert_eq!(r.remaining(), 0, "nothing is left over");
-    body
+    Ok(body)
 }
 
-fn flatten(segments: Vec<Segment>) -> Bytes {
+fn flatten(segments: Vec<Segment>) -> std::io::Result<Bytes> {
     let mut out = BytesMut::new();
     for segment in segments {
         match segment {
             Segment::Bytes(bytes) => out.put_slice(&bytes),
-            Segment::File(range) => out.put_slice(&range.read().expect("the file is there")),
+            Segment::File(range) => out.put_slice(&range.read()?),
         }
     }
-    out.freeze()
+    Ok(out.freeze())
 }

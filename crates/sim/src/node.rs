@@ -12,6 +12,7 @@ use metadata::Image;
 use parking_lot::Mutex;
 use raft::{Endpoint, ReplicaKey, Voter, VoterSet};
 use replica::{Partition, PartitionSet};
+use server::assignments::Assignments;
 use server::checkpoint;
 use server::dir_failures::FailureWatch;
 use server::log_dirs::{DirLock, LogDirs};
@@ -58,6 +59,7 @@ pub struct SimNode {
     disk: Arc<dyn Disk>,
     dirs: LogDirs,
     failures: FailureWatch,
+    assignments: Assignments,
     controller: Node,
     mailbox: Arc<Mailbox>,
     waiting: BTreeMap<u64, ResponseSlot>,
@@ -174,6 +176,7 @@ impl SimNode {
             disk: raw,
             dirs,
             failures,
+            assignments: Assignments::default(),
             controller,
             mailbox,
             waiting: BTreeMap::new(),
@@ -320,8 +323,11 @@ impl SimNode {
             if controller_timer <= self.now.mono {
                 self.turn(Event::Tick);
             }
-            if heartbeat <= self.now.mono && self.heartbeat(false).is_err() {
-                return;
+            if heartbeat <= self.now.mono {
+                if self.heartbeat(false).is_err() {
+                    return;
+                }
+                self.assignments.step(&self.broker);
             }
             self.settle();
         }
@@ -343,6 +349,7 @@ impl SimNode {
 
     /// Flushes what housekeeping would flush: rolled segments, and what flush.ms asks for.
     pub fn flush_logs(&mut self) {
+        self.assignments.step(&self.broker);
         self.broker.replicas().request_due_flushes(self.now);
         self.settle();
     }

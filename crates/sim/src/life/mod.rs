@@ -36,6 +36,8 @@ pub struct Summary {
     pub transactions: u64,
     pub committed: u64,
     pub findings: Vec<String>,
+    /// What happened, to understand a finding.
+    pub trace: Vec<String>,
 }
 
 impl Summary {
@@ -210,6 +212,8 @@ impl Life {
     fn ask<R: wire::Request>(&mut self, request: &R, version: i16) -> Option<R::Response> {
         let node = self.node.as_mut()?;
         let response = self.client.attempt(node, request, version);
+        let text = format!("{} {request:?} -> {response:?}", R::NAME);
+        self.summary.trace.push(text);
         // Nobody hears a machine without power.
         if self.disk.is_off() || self.node.as_ref().is_none_or(|node| node.died.is_some()) {
             self.bury();
@@ -269,6 +273,7 @@ impl Life {
 
     fn node_ends(&mut self, end: End, f: impl FnOnce(SimNode) -> Stopped) {
         let Some(node) = self.node.take() else { return };
+        self.summary.trace.push(format!("ends: {end:?}, {:?}", node.died));
         self.stopped = Some(f(node));
         self.note_end(end);
     }
@@ -299,6 +304,7 @@ impl Life {
         if self.disk.is_off() {
             self.summary.power_cuts += 1;
             self.disk.crash(&mut self.rng);
+            self.summary.trace.push("the power was cut and is back".to_owned());
             self.note_end(End::Power);
         }
     }
@@ -310,6 +316,7 @@ impl Life {
             self.disk.cut_power_at(Some(self.disk.operations() + self.rng.u64(1..40)));
         }
         let started = stopped.start();
+        self.summary.trace.push(format!("starts: {:?}, without power: {}", started.as_ref().err(), self.disk.is_off()));
         if self.disk.is_off() {
             self.stopped = Some(started.map_or(stopped, SimNode::kill));
             return self.power_returns();
@@ -353,6 +360,7 @@ impl Life {
             return self.node_ends(End::Process, SimNode::kill);
         }
         self.faulty = true;
+        self.summary.trace.push("a directory gets faults".to_owned());
         let dir = self.dirs[self.rng.usize(..self.dirs.len())].clone();
         let has_metadata = dir == self.dirs[0];
         match self.rng.u32(0..5) {

@@ -171,8 +171,9 @@ impl Life {
         let part = self.producers[at].parts.entry(place.history).or_default();
         let what = self.rng.u32(0..10);
         let sent = if !part.pending.is_empty() && (what < 6 || part.pending.len() >= IN_FLIGHT) {
-            // Mostly the oldest; sometimes another one overtakes it.
-            part.pending[if what < 4 { 0 } else { self.rng.usize(..part.pending.len()) }]
+            // Mostly the oldest; sometimes another one overtakes it, but never the first of all: a partition that knows nothing of a producer
+            // takes any sequence.
+            part.pending[if what < 4 || part.acknowledged.is_empty() { 0 } else { self.rng.usize(..part.pending.len()) }]
         } else if what == 6 && !part.acknowledged.is_empty() {
             part.acknowledged[self.rng.usize(..part.acknowledged.len())]
         } else {
@@ -194,7 +195,8 @@ impl Life {
             if self.rng.u32(0..8) == 0 {
                 return;
             }
-            sent
+            let part = &self.producers[at].parts[&place.history];
+            if part.acknowledged.is_empty() { part.pending[0] } else { sent }
         };
         if !self.add_partition(at, place) {
             return;
