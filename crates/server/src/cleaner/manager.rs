@@ -112,10 +112,15 @@ impl Manager {
         state.last_look = Some(now.mono);
         let partitions = self.replicas.snapshot();
         state.forget_absent(&self.replicas);
+        // A log that is being copied stays as it is until that is done.
+        let moving: HashSet<TopicPartition> = self.replicas.future_replicas().into_iter().map(|future| future.topic_partition).collect();
         let (mut dirtiest, mut ratio, mut delay_ms) = (None::<Work>, 0.0f64, 0);
         for partition in partitions.iter() {
             let name = &partition.topic_partition;
-            if state.in_progress.contains(name) || state.uncleanable.get(name).is_some_and(|failed| failed.retry_at > now.mono) {
+            if state.in_progress.contains(name)
+                || moving.contains(name)
+                || state.uncleanable.get(name).is_some_and(|failed| failed.retry_at > now.mono)
+            {
                 continue;
             }
             let (dir, job) = match state.look(partition, &self.replicas, now) {

@@ -111,7 +111,7 @@ impl Shared {
             let _running = running;
             shared.run(index, &own);
         };
-        let thread = spawn(&format!("gregor-cleaner-{index}"), run)?;
+        let thread = spawn(&format!("gregor-clean-{index}"), run)?;
         this.bells.lock().push(bell);
         Ok(thread)
     }
