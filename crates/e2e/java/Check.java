@@ -48,8 +48,11 @@ final class Check {
         }
     }
 
+    /** How long to wait for a condition, in seconds. */
+    static long patience = 40;
+
     static void until(String what, BooleanSupplier condition) {
-        long deadline = System.nanoTime() + 40_000_000_000L;
+        long deadline = System.nanoTime() + patience * 1_000_000_000L;
         while (!condition.getAsBoolean()) {
             if (System.nanoTime() > deadline) throw new IllegalStateException("never came true: " + what);
             try {

@@ -61,7 +61,10 @@ fn class_path() -> &'static str {
 /// A program of `crates/e2e/java-streams`, compiled once for this process, or a class of Apache's test jars.
 pub fn command(main: &str, args: &[&str]) -> Command {
     static CLASSES: OnceLock<repo::Scratch> = OnceLock::new();
-    let classes = CLASSES.get_or_init(|| clients::compile(class_path(), clients::sources("java-streams")));
+    let classes = CLASSES.get_or_init(|| {
+        let shared = repo::root().join("crates/e2e/java/Check.java");
+        clients::compile(class_path(), clients::sources("java-streams").into_iter().chain([shared]))
+    });
     let mut command = clients::jvm(classes.path(), class_path());
     command.arg(clients::log4j()).arg(main).args(args);
     command

@@ -30,4 +30,5 @@ mod sweeps;
 mod tools;
 mod tools_admin;
 mod tools_clients;
+mod tools_transactions;
 mod versions;
