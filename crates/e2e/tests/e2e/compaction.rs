@@ -125,3 +125,64 @@ fn apaches_compaction_tester() {
     });
     node.stop();
 }
+
+/// Overwrites a piece of the first segment.
+fn damage(partition: &Path) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().read(true).write(true).open(partition.join("00000000000000000000.log")).expect("a segment");
+    let mut piece = [0; 20];
+    file.read_exact_at(&mut piece, 500_000).expect("bytes");
+    file.write_all_at(&piece.map(|byte| byte ^ 0xff), 500_000).expect("written");
+}
+
+#[test]
+fn a_damaged_partition_stops_no_other() {
+    if e2e::repo::self_check() {
+        return;
+    }
+    let scratch = Scratch::new("compaction-damaged");
+    let dir = scratch.join("node");
+    let data = dir.join("data");
+    let mut node = Node::start(Kind::Gregor, &dir, &["log.cleaner.enable=false"]);
+    let fill = |node: &Node, topic: &str| clients::java("Updates", &[&node.bootstrap(), topic, "30000", "500", "100"]).ok();
+    for topic in ["bad", "good"] {
+        let create = ["--create", "--topic", topic, "--bootstrap-server", &node.bootstrap()];
+        let configs =
+            ["--config", "cleanup.policy=compact", "--config", "segment.bytes=1048576", "--config", "min.cleanable.dirty.ratio=0.01"];
+        Tools::Gregor.run("kafka-topics", &[&create[..], &configs].concat()).ok();
+        fill(&node, topic);
+    }
+    node.stop();
+    drop(node);
+    damage(&data.join("bad-0"));
+
+    let mut node = Node::prepare(Kind::Gregor, &dir, CLEANING);
+    node.expect_log("cannot be cleaned").http = Some(e2e::repo::free_port());
+    node.start_again();
+    let is_clean = |topic: &str| checkpoint(&data).get(topic) == Some(&active_base(&data.join(topic)));
+    wait::until("the good one is cleaned", || is_clean("good-0").then_some(()));
+    let http = node.http.expect("a port");
+    let metric = |name: &str| {
+        let (_, page) = e2e::http::get(http, "/metrics", "text/plain")?;
+        let line = page.lines().find(|line| line.starts_with(name))?;
+        line.rsplit_once(' ')?.1.parse::<i64>().ok()
+    };
+    let uncleanable = || metric("kafka_log_logcleanermanager_uncleanable_partitions_count{");
+    wait::until("the bad one is shown", || (uncleanable() == Some(1)).then_some(()));
+    assert_eq!(metric("kafka_log_logcleaner_deadthreadcount"), Some(0));
+    assert!(node.log().contains("partition=bad-0"), "{}", node.log());
+
+    // A second thread comes while the node runs, and the good one is cleaned again.
+    let threads =
+        ["--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "log.cleaner.threads=2", "--bootstrap-server"];
+    Tools::Gregor.run("kafka-configs", &[&threads[..], &[&node.bootstrap()]].concat()).ok();
+    let names = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", node.pid())).expect("threads").flatten();
+        tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect::<String>()
+    };
+    wait::until("a second cleaner thread", || names().contains("gregor-clean-1").then_some(()));
+    let before = active_base(&data.join("good-0"));
+    fill(&node, "good");
+    wait::until("the good one is cleaned again", || (is_clean("good-0") && active_base(&data.join("good-0")) > before).then_some(()));
+    node.stop();
+}
