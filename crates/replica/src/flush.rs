@@ -119,9 +119,18 @@ impl Partition {
             Some(log) => log.prepare_flush(),
             None => Ok(None),
         };
+        let job = match prepared {
+            Ok(job) => job,
+            Err(error) => {
+                // Nothing was synced, so nothing is in doubt: it may be for lack of space. Housekeeping asks again.
+                tracing::error!(partition = %self.topic_partition, %error, "a flush cannot begin; it is tried again");
+                state.flushing = Flushing::No;
+                return Duration::ZERO;
+            }
+        };
         drop(state);
         let start = clock();
-        let ran = prepared.and_then(|job| job.map(|job| job.run().map(|()| job)).transpose());
+        let ran = job.map(|job| job.run().map(|()| job)).transpose();
         let end = clock();
         self.flushed(ran, generation, end);
         end.mono - start.mono

@@ -155,6 +155,23 @@ fn a_failed_sync_is_an_error_for_all_who_wait_and_is_not_repeated() {
 }
 
 #[test]
+fn a_flush_that_cannot_begin_is_tried_again() {
+    let world = World::new("1");
+    let partition = world.partition(0);
+    let done = world.append(&partition, Acks::All);
+    // A new epoch is noted in a file before records are flushed, and there is no space for it.
+    partition.with_log(|log| log.assign_epoch(5, log.log_end_offset())).unwrap().unwrap();
+    world.disk.set_free_space(Some(0));
+    assert!(world.run_flush());
+    assert!(!is_done(&partition.watch_append(done.required_high_watermark, Acks::All, Waker::noop())));
+    assert!(world.replicas.flushes().is_empty(), "it does not spin");
+    world.disk.set_free_space(None);
+    world.replicas.request_due_flushes(world.now);
+    world.run_flush();
+    assert!(is_done(&partition.watch_append(done.required_high_watermark, Acks::All, Waker::noop())));
+}
+
+#[test]
 fn up_to_flush_messages_records_are_acknowledged_unflushed() {
     let world = World::new("5");
     let partition = world.partition(0);
