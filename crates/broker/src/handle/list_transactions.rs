@@ -10,6 +10,9 @@ use wire::messages::{ListTransactionsRequest, ListTransactionsResponse};
 
 pub(super) fn handle(c: &mut Context, request: ListTransactionsRequest) -> Handled {
     let refused = |error: ErrorCode| ListTransactionsResponse { error_code: error.code(), ..Default::default() };
+    if let Err(error) = c.broker.txns.all_loaded() {
+        return c.answer(&refused(error));
+    }
     let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
     let pattern = match pattern.map(Expression::compile).transpose() {
         Ok(pattern) => pattern,
@@ -24,10 +27,6 @@ pub(super) fn handle(c: &mut Context, request: ListTransactionsRequest) -> Handl
         duration_ms: request.duration_filter,
         pattern,
     };
-    match c.broker.txns.list(&filter, c.now) {
-        Ok(transaction_states) => {
-            c.answer(&ListTransactionsResponse { unknown_state_filters: unknown, transaction_states, ..Default::default() })
-        }
-        Err(error) => c.answer(&refused(error)),
-    }
+    let transaction_states = c.broker.txns.list(&filter, c.now);
+    c.answer(&ListTransactionsResponse { unknown_state_filters: unknown, transaction_states, ..Default::default() })
 }

@@ -40,18 +40,28 @@ impl Txns {
         Ok(cell.state.serving()?.shard.describe(transactional_id))
     }
 
-    /// All or nothing: while a shard is loading nobody knows what there is.
-    pub fn list(&self, filter: &ListFilter, now: Now) -> Result<Vec<list_transactions_response::TransactionState>, ErrorCode> {
+    /// While a shard is loading nobody knows what there is.
+    pub fn all_loaded(&self) -> Result<(), ErrorCode> {
+        let is_loading = |state: &State| match state {
+            State::Loading => true,
+            State::Active(active) => active.shard.is_loading(),
+            State::Gone => false,
+        };
+        match self.cells().iter().any(|(_, cell)| is_loading(&cell.lock().state)) {
+            true => Err(ErrorCode::CoordinatorLoadInProgress),
+            false => Ok(()),
+        }
+    }
+
+    /// All that pass the filter, of the shards that are loaded.
+    pub fn list(&self, filter: &ListFilter, now: Now) -> Vec<list_transactions_response::TransactionState> {
         let mut found = Vec::new();
         for (_, cell) in self.cells() {
-            match &cell.lock().state {
-                State::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
-                State::Active(active) if active.shard.is_loading() => return Err(ErrorCode::CoordinatorLoadInProgress),
-                State::Active(active) => active.shard.list(filter, now.wall_ms, &mut found),
-                State::Gone => {}
+            if let State::Active(active) = &cell.lock().state {
+                active.shard.list(filter, now.wall_ms, &mut found);
             }
         }
-        Ok(found)
+        found
     }
 
     pub fn states(&self) -> TxnStates {

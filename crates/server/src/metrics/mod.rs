@@ -12,6 +12,7 @@ mod process;
 mod recovery;
 mod space;
 mod topics;
+mod transactions;
 
 #[cfg(test)]
 mod checker;
@@ -125,6 +126,7 @@ impl Metrics {
             topics::traffic(&mut page, &broker);
             topics::logs(&mut page, &broker, self.partitions);
             groups::coordinators(&mut page, &broker);
+            transactions::coordinators(&mut page, &broker);
             let lags = self.lags.lock().read(&broker, now.wall_ms);
             groups::lags(&mut page, &lags, self.partitions);
         }
