@@ -41,21 +41,13 @@ impl<'a> Asker<'a> {
     }
 
     pub(crate) fn send_as<R: Request>(&mut self, client_id: &str, request: &R, version: i16) -> Result<R::Response, String> {
-        let segments = wire::encode_request(request, version, 7, Some(client_id)).expect("a valid request");
-        let mut connection = RawConnection::open(self.node.port).expect("connects");
-        for segment in segments {
-            let Segment::Bytes(bytes) = segment else { panic!("requests lie in memory") };
-            connection.send(&bytes);
-        }
-        match connection.answer(Duration::from_secs(8)) {
-            Answer::Frame(bytes) => {
-                let mut r = Reader::new(Bytes::from(bytes));
-                ResponseHeader::decode(&mut r, R::KEY.response_header_version(version)).map_err(|e| e.to_string())?;
-                let body = R::Response::decode(&mut r, version).map_err(|e| e.to_string())?;
-                if r.remaining() == 0 { Ok(body) } else { Err(format!("{} bytes after the answer", r.remaining())) }
-            }
-            other => Err(format!("{other:?}")),
-        }
+        let mut connection = self.connect();
+        write(&mut connection, client_id, request, version);
+        read::<R>(&mut connection, version)
+    }
+
+    pub(crate) fn connect(&self) -> RawConnection {
+        RawConnection::open(self.node.port).expect("connects")
     }
 
     pub(crate) fn ask<R: Request>(&mut self, name: &str, version: i16, request: R) {
@@ -86,6 +78,27 @@ impl<'a> Asker<'a> {
 
     pub(crate) fn data_dir(&self) -> String {
         self.node.dir.join("data").display().to_string()
+    }
+}
+
+/// Sends a request on a connection, without waiting for its answer.
+pub(crate) fn write<R: Request>(connection: &mut RawConnection, client_id: &str, request: &R, version: i16) {
+    for segment in wire::encode_request(request, version, 7, Some(client_id)).expect("a valid request") {
+        let Segment::Bytes(bytes) = segment else { panic!("requests lie in memory") };
+        connection.send(&bytes);
+    }
+}
+
+/// The next answer on a connection.
+pub(crate) fn read<R: Request>(connection: &mut RawConnection, version: i16) -> Result<R::Response, String> {
+    match connection.answer(Duration::from_secs(8)) {
+        Answer::Frame(bytes) => {
+            let mut r = Reader::new(Bytes::from(bytes));
+            ResponseHeader::decode(&mut r, R::KEY.response_header_version(version)).map_err(|e| e.to_string())?;
+            let body = R::Response::decode(&mut r, version).map_err(|e| e.to_string())?;
+            if r.remaining() == 0 { Ok(body) } else { Err(format!("{} bytes after the answer", r.remaining())) }
+        }
+        other => Err(format!("{other:?}")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Transactions as raw requests of both protocol generations, right ones and wrong ones: both brokers get the same, and the whole answers are
 //! compared, with what the logs hold after them. Each line of the comparison is `name: answer`.
 
-use crate::requests::{Asker, both_with, create};
+use crate::requests::{Asker, both_with, create, read as receive, write as send_on};
 use bytes::Bytes;
 use e2e::wait::until;
 use record::{BatchBuilder, BatchFields, EndTxnMarker};
@@ -26,7 +26,13 @@ fn transaction_requests() {
         "add.partitions.to.txn.retry.backoff.max.ms=8000",
     ];
     both_with("requests-txn", include_str!("../../known/requests_txn.txt"), &extra, |a| {
-        create(a, &["t-wrong", "t-1-old", "t-1", "t-2", "t-2-late", "t-lso", "t-idem", "t-mark", "t-group", "t-fence", "t-gone"]);
+        create(
+            a,
+            &[
+                "t-wrong", "t-1-old", "t-1", "t-2", "t-2-late", "t-lso", "t-idem", "t-mark", "t-group", "t-fence", "t-gone", "t-pipe",
+                "t-wait",
+            ],
+        );
         coordinator_serves(a);
         producers(a);
         wrong_requests(a);
@@ -39,6 +45,8 @@ fn transaction_requests() {
         offsets(a);
         fencing(a);
         batched_adds(a);
+        one_connection(a);
+        waiting_consumer(a);
         described(a);
     });
 }
@@ -148,9 +156,8 @@ fn add_when_over(a: &mut Asker, name: &str, version: i16, request: AddPartitions
     a.line(name, &format!("{answer:?}"));
 }
 
-/// Reads a partition from `offset` on: the offsets of the answer, the aborted transactions, and the batches by their headers.
-fn read(a: &mut Asker, name: &str, topic: &str, offset: i64, committed: bool) {
-    let request = FetchRequest {
+fn fetch(topic: &str, offset: i64, committed: bool) -> FetchRequest {
+    FetchRequest {
         replica_id: -1,
         max_wait_ms: 10,
         min_bytes: 0,
@@ -170,12 +177,21 @@ fn read(a: &mut Asker, name: &str, topic: &str, offset: i64, committed: bool) {
             ..Default::default()
         }],
         ..Default::default()
-    };
-    let answer = a.send(&request, 11).expect("an answer").responses.remove(0).partitions.remove(0);
+    }
+}
+
+/// Reads a partition from `offset` on.
+fn read(a: &mut Asker, name: &str, topic: &str, offset: i64, committed: bool) {
+    let mut answer = a.send(&fetch(topic, offset, committed), 11).expect("an answer");
+    a.line(name, &tell(&answer.responses.remove(0).partitions.remove(0)));
+}
+
+/// The offsets of an answer, the aborted transactions, and the batches by their headers.
+fn tell(answer: &fetch_response::PartitionData) -> String {
     let mut text = format!("error {} hw {} lso {} ", answer.error_code, answer.high_watermark, answer.last_stable_offset);
     let aborted = answer.aborted_transactions.as_ref().map(|list| list.iter().map(|t| (t.producer_id, t.first_offset)).collect::<Vec<_>>());
     let _ = write!(text, "aborted {aborted:?}");
-    let records = answer.records.map(|r| r.to_bytes().expect("bytes")).unwrap_or_default();
+    let records = answer.records.as_ref().map(|r| r.to_bytes().expect("bytes")).unwrap_or_default();
     for batch in record::batches(&records) {
         let batch = batch.expect("whole batches");
         let view = batch.view();
@@ -190,7 +206,7 @@ fn read(a: &mut Asker, name: &str, topic: &str, offset: i64, committed: bool) {
             let _ = write!(text, " {marker:?}");
         }
     }
-    a.line(name, &text);
+    text
 }
 
 fn latest(topic: &str, committed: bool) -> ListOffsetsRequest {
@@ -707,6 +723,44 @@ fn batched_adds(a: &mut Asker) {
     }
     a.ask("batched, end", 4, end("t-many", id, false));
     settled(a, "batched, over", "t-many");
+}
+
+/// Several batches at once on one connection, the first of which waits for the coordinator: none may overtake it.
+fn one_connection(a: &mut Asker) {
+    let (tid, topic) = ("t-pipe", "t-pipe");
+    let mut id = initialise(a, "pipelined, init", 5, init(tid));
+    for round in 0..3 {
+        let mut connection = a.connect();
+        for sequence in 0..10 {
+            let request = produce(Some(tid), vec![to(topic, 0, batch(id, sequence, 1, true))]);
+            send_on(&mut connection, "e2e", &request, 12);
+        }
+        for sequence in 0..10 {
+            let answer = receive::<ProduceRequest>(&mut connection, 12);
+            a.line(&format!("pipelined, round {round}, batch {sequence}"), &format!("{answer:?}"));
+        }
+        // The next round comes while the markers of this one are written.
+        id = end_v5(a, &format!("pipelined, end {round}"), tid, id, round != 1);
+    }
+    settled(a, "pipelined, settled", tid);
+    look(a, "pipelined", topic);
+}
+
+/// A consumer of committed records who waits is woken by the marker, long before its time is over.
+fn waiting_consumer(a: &mut Asker) {
+    let (tid, topic) = ("t-wait", "t-wait");
+    let mut id = initialise(a, "waiting, init", 5, init(tid));
+    for committed in [true, false] {
+        a.ask(&format!("waiting, produce, {committed}"), 12, produce(Some(tid), vec![to(topic, 0, batch(id, 0, 1, true))]));
+        let offset = if committed { 0 } else { 2 };
+        let fetch = FetchRequest { max_wait_ms: 120_000, min_bytes: 1, ..fetch(topic, offset, true) };
+        let mut connection = a.connect();
+        send_on(&mut connection, "e2e", &fetch, 11);
+        id = end_v5(a, &format!("waiting, end, {committed}"), tid, id, committed);
+        let answer = receive::<FetchRequest>(&mut connection, 11).map(|mut answer| tell(&answer.responses.remove(0).partitions.remove(0)));
+        a.line(&format!("waiting, read, {committed}"), &answer.unwrap_or_else(|e| e));
+        settled(a, &format!("waiting, settled, {committed}"), tid);
+    }
 }
 
 fn described(a: &mut Asker) {
