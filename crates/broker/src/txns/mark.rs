@@ -45,7 +45,14 @@ impl Txns {
             for partition in &task.partitions {
                 match self.write_one(broker, now, index, &task, partition) {
                     Ok(None) => results.push((partition.clone(), ErrorCode::None)),
-                    Ok(Some(waiting)) => self.marks.lock().push(waiting),
+                    Ok(Some(waiting)) => {
+                        // Looked at with the list locked: who is woken from now on finds it there.
+                        let mut marks = self.marks.lock();
+                        match waiting.outcome() {
+                            None => marks.push(waiting),
+                            Some(outcome) => results.push((partition.clone(), outcome)),
+                        }
+                    }
                     Err(error) => results.push((partition.clone(), error)),
                 }
             }
@@ -55,6 +62,7 @@ impl Txns {
         }
     }
 
+    /// `None`: no marker is needed.
     fn write_one(
         &self,
         broker: &Broker,
@@ -77,12 +85,7 @@ impl Txns {
         };
         let written = write_marker(broker, now, &marker, partition)?;
         let watch = written.partition.watch(written.offset + 1, &self.committed_waker());
-        let waiting = Waiting { index, task: task.clone(), partition: partition.clone(), written, _watch: watch };
-        match waiting.outcome() {
-            None => Ok(Some(waiting)),
-            Some(ErrorCode::None) => Ok(None),
-            Some(error) => Err(error),
-        }
+        Ok(Some(Waiting { index, task: task.clone(), partition: partition.clone(), written, _watch: watch }))
     }
 
     /// Reports the markers whose fate is known by now.
