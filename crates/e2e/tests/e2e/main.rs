@@ -2,6 +2,7 @@
 
 mod admin_methods;
 mod api_table;
+mod apps_resume;
 mod apps_streams;
 mod apps_topologies;
 mod apps_transactions;
