@@ -115,6 +115,8 @@ impl Parsed {
 pub enum Stop {
     /// Help was asked for, and is printed.
     Help,
+    /// So was the version.
+    Version,
     Error(UsageError),
 }
 
@@ -170,7 +172,7 @@ impl Program {
     /// As `parse_or_stop`; help ends the tool with code 0, an error as argparse4j's own handler ends it.
     pub fn parse(&self, words: &[String]) -> Result<Parsed, Failure> {
         self.parse_or_stop(words).map_err(|stop| match stop {
-            Stop::Help => Failure::Status(0),
+            Stop::Help | Stop::Version => Failure::Status(0),
             Stop::Error(error) => error.report(),
         })
     }
@@ -183,6 +185,7 @@ impl Program {
         }
         self.parse_or_stop(words).map_err(|stop| match stop {
             Stop::Help => Failure::Status(1),
+            Stop::Version => Failure::Status(0),
             Stop::Error(error) => error.report(),
         })
     }
@@ -246,7 +249,7 @@ impl Program {
                 }
                 if option.key() == "version" && !option.takes_value {
                     say!("{}", crate::KAFKA_VERSION);
-                    return Err(Stop::Help);
+                    return Err(Stop::Version);
                 }
                 let value = self.value(level, &option, glued, state)?;
                 let slot = parsed.values.entry(option.key()).or_default();
@@ -425,7 +428,7 @@ mod tests {
     fn parse(line: &str) -> Result<Parsed, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         PROGRAM.parse_or_stop(&words).map_err(|stop| match stop {
-            Stop::Help => "help".to_owned(),
+            Stop::Help | Stop::Version => "help".to_owned(),
             Stop::Error(error) => error.message,
         })
     }

@@ -45,7 +45,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         Failure::Status(1)
     };
     let parsed = PROGRAM.parse_or_stop(args).map_err(|stop| match stop {
-        Stop::Help => Failure::Status(0),
+        Stop::Help | Stop::Version => Failure::Status(0),
         Stop::Error(error) => bad_line(&error.message),
     })?;
     match parsed.command {

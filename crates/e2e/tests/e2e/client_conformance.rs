@@ -8,8 +8,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Heartbeats every half second instead of every five, so that groups settle quickly.
-const QUICK_GROUPS: &[&str] = &["group.consumer.min.heartbeat.interval.ms=500", "group.consumer.heartbeat.interval.ms=500"];
+/// Heartbeats every half second instead of every five, so that groups settle quickly; transactions that are late are found as soon.
+const QUICK: &[&str] = &[
+    "group.consumer.min.heartbeat.interval.ms=500",
+    "group.consumer.heartbeat.interval.ms=500",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
+];
 
 #[test]
 fn gregor_with_our_client() {
@@ -23,12 +27,20 @@ fn apache_with_our_client() {
 
 fn conform(kind: Kind) {
     let scratch = Scratch::new("client-conformance");
-    let mut node = Node::start(kind, &scratch.join("node"), QUICK_GROUPS);
-    let mut run = Command::new(conformance());
-    run.env("GREGOR_TEST_BOOTSTRAP", node.bootstrap());
-    let finished = process::run(&mut run, "", Duration::from_secs(240));
-    let failed: Vec<&str> = finished.stdout.lines().filter(|line| line.starts_with("FAILED")).collect();
-    assert!(failed.is_empty() && finished.code == Some(0), "{kind:?}:\n{}\n{}", failed.join("\n"), finished.stderr);
+    let mut node = Node::start(kind, &scratch.join("node"), QUICK);
+    let program = conformance();
+    let run = |checks: &[&str]| {
+        let mut run = Command::new(&program);
+        run.env("GREGOR_TEST_BOOTSTRAP", node.bootstrap()).args(checks);
+        let finished = process::run(&mut run, "", Duration::from_secs(240));
+        let failed: Vec<&str> = finished.stdout.lines().filter(|line| line.starts_with("FAILED")).collect();
+        assert!(failed.is_empty() && finished.code == Some(0), "{kind:?} {checks:?}:\n{}\n{}", failed.join("\n"), finished.stderr);
+    };
+    run(&[]);
+    // Transactions once more, in the generation before.
+    let downgrade = ["--bootstrap-server", &node.bootstrap(), "downgrade", "--feature", "transaction.version=1"];
+    kind.tools().run("kafka-features", &downgrade).ok();
+    run(&["transactions"]);
     node.stop();
 }
 

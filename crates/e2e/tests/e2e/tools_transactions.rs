@@ -10,6 +10,7 @@ use e2e::{Finished, Kind, Node, Tools};
 use record::{BatchBuilder, BatchFields};
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{InitProducerIdRequest, ProduceRequest};
 
@@ -79,9 +80,8 @@ fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
 /// The open one lasts as long as its producer.
 async fn prepare(bootstrap: &str) -> (Producer, i64) {
     let admin = Admin::connect(Config::bootstrap(bootstrap)).await.expect("an admin client");
-    for (name, created) in
-        admin.create_topics(vec![NewTopic::new("t-one", 3, 1), NewTopic::new("t-hanging", 2, 1)], Default::default()).await.expect("topics")
-    {
+    let topics = [("t-one", 3), ("t-hanging", 2), ("t-perf", 1)].map(|(name, partitions)| NewTopic::new(name, partitions, 1)).into();
+    for (name, created) in admin.create_topics(topics, Default::default()).await.expect("topics") {
         created.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     let started = async |id: &str| {
@@ -98,19 +98,26 @@ async fn prepare(bootstrap: &str) -> (Producer, i64) {
         producer.flush().await.expect("a flush");
         let ended = if commit { producer.commit_transaction().await } else { producer.abort_transaction().await };
         ended.expect("an end");
+        // The coordinator has written the markers, and its own record of that.
+        while !described(&admin, id).await.starts_with("Complete") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     started("t-empty").await;
     let open = started("t-open").await;
     open.begin_transaction().expect("a transaction");
-    for partition in [1, 2] {
-        drop(open.send(&ProducerRecord::new("t-one").partition(partition).value(b"v")).await.expect("a record"));
-    }
+    drop(open.send(&ProducerRecord::new("t-one").partition(1).value(b"v")).await.expect("a record"));
     open.flush().await.expect("a flush");
     let mut hanging = 0;
     for partition in 0..2 {
         hanging = hang(&admin, &format!("t-gone-{partition}"), partition).await;
     }
     (open, hanging)
+}
+
+async fn described(admin: &Admin, transactional_id: &str) -> &'static str {
+    let mut found = admin.describe_transactions(&[transactional_id.to_owned()]).await.expect("an answer");
+    found.pop().and_then(|(_, description)| description.ok()).expect("a description").state.name()
 }
 
 /// Puts a record of a transaction into a partition that its coordinator never hears of, and returns whose it is.
@@ -160,22 +167,32 @@ fn ask(tools: Tools, node: &Node) -> String {
         };
         let words = asked.replace("PRODUCER", &hanging.to_string());
         let arguments: Vec<&str> = ["--bootstrap-server", &bootstrap].into_iter().chain(words.split(' ')).collect();
-        let answers = (0..20).map(|_| line(&tools.run("kafka-transactions", &arguments)));
-        let answer = answers.skip_while(|answer| awaited.as_ref().is_some_and(|(text, there)| answer.contains(text.as_str()) != *there));
-        let answer = answer.into_iter().next().unwrap_or_else(|| panic!("{question}: not in 20 attempts"));
-        let _ = writeln!(out, "{asked}: {}", normalised(node, &answer));
+        let answers = (0..20).map(|_| tools.run("kafka-transactions", &arguments));
+        let mut answers =
+            answers.skip_while(|answer| awaited.as_ref().is_some_and(|(text, there)| line(answer).contains(text.as_str()) != *there));
+        let answer = answers.next().unwrap_or_else(|| panic!("{question}: not in 20 attempts"));
+        let _ = writeln!(out, "{asked}: {}", normalised(node, asked, &answer));
     }
     drop(open);
     out
 }
 
-/// Without times: what is a number of milliseconds since 1970, and for how long a transaction has been open.
-fn normalised(node: &Node, answer: &str) -> String {
-    let answer = without_clock(&node.normalise(answer));
+/// Without times: what is a number of milliseconds since 1970, and behind it for how long a transaction has been open. Lists are in the order of
+/// Java's maps on Apache, which is none.
+fn normalised(node: &Node, asked: &str, finished: &Finished) -> String {
+    let mut sorted = Finished { code: finished.code, stdout: finished.stdout.clone(), stderr: finished.stderr.clone() };
+    if asked.starts_with("list") {
+        let mut rows: Vec<&str> = finished.stdout.lines().collect();
+        rows.sort_unstable();
+        sorted.stdout = rows.join("\n");
+    }
+    let answer = without_clock(&node.normalise(&line(&sorted)));
     let mut words: Vec<&str> = answer.split(' ').collect();
-    for i in 1..words.len() {
-        if words[i - 1] == "NOW" && words.get(i + 1).is_some_and(|word| word.starts_with("t-one")) {
-            words[i] = "DURATION";
+    if asked.starts_with("describe ") || asked.starts_with("find-hanging") {
+        for i in 1..words.len() {
+            if words[i - 1] == "NOW" {
+                words[i] = "DURATION";
+            }
         }
     }
     words.join(" ")
@@ -236,7 +253,12 @@ fn perf(tools: Tools, node: &Node, dir: &Path) -> String {
         let arguments: Vec<&str> = common.iter().copied().chain(more).collect();
         let finished = tools.run("kafka-producer-perf-test", &arguments);
         let sent = finished.stdout.split(',').next().unwrap_or_default().to_owned();
-        let _ = writeln!(out, "perf, {name}: exit {:?} {sent} {}", finished.code, finished.stderr.lines().last().unwrap_or_default());
+        let _ = writeln!(
+            out,
+            "perf, {name}: exit {:?} {sent} {}",
+            finished.code,
+            finished.stderr.lines().rfind(|line| !line.starts_with("[20")).unwrap_or_default()
+        );
     }
     let listed = tools.run("kafka-transactions", &["--bootstrap-server", &bootstrap, "list", "--transactional-id-pattern", "perf-.*"]);
     let mut ids: Vec<&str> = listed.stdout.lines().skip(1).filter_map(|row| row.split_whitespace().next()).collect();

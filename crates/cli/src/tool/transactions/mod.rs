@@ -8,7 +8,7 @@ use base::TopicPartition;
 use client::admin::{AbortTransactionSpec, ListTransactionsOptions};
 use client::{Admin, Config, Error};
 
-use crate::argparse4j::{Level, Parsed, Program};
+use crate::argparse4j::{Level, Parsed, Program, Stop};
 use crate::failure::Failure;
 use crate::java::{hash_map_order, partition_hash};
 use crate::{properties, session, table};
@@ -44,7 +44,12 @@ const PROGRAM: Program = Program {
 };
 
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let parsed = PROGRAM.parse(args)?;
+    // Help ends with the code of an error here.
+    let parsed = PROGRAM.parse_or_stop(args).map_err(|stop| match stop {
+        Stop::Help => Failure::Status(1),
+        Stop::Version => Failure::Status(0),
+        Stop::Error(error) => error.report(),
+    })?;
     let mut config = Config::new();
     if let Some(file) = parsed.value("command-config") {
         config.extend(properties::load(file)?);
@@ -209,7 +214,7 @@ mod tests {
     fn message(line: &str) -> String {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         match PROGRAM.parse_or_stop(&words) {
-            Err(crate::argparse4j::Stop::Error(error)) => error.message,
+            Err(Stop::Error(error)) => error.message,
             _ => "parsed".to_owned(),
         }
     }
