@@ -5,10 +5,12 @@ use crate::error::LogError;
 use crate::segment::file_name;
 use base::Now;
 use base::disk::{Disk, File, OpenMode};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Files to sync without holding the log's lock; report back by `Log::flushed`.
+/// Files to sync without holding the log's lock; report back by `Log::flushed`. When it fails, the log is not to be trusted any more: what
+/// the job was to sync is not synced by a later one.
 pub struct FlushJob {
     /// Everything below is durable once the job has run.
     pub up_to: i64,
@@ -80,7 +82,11 @@ impl Log {
         }
         self.sync_identity()?;
         let disk = self.disk.clone();
-        self.epochs.persist(disk.as_ref(), &self.dir)?;
+        match self.epochs.persist(disk.as_ref(), &self.dir) {
+            // Records must not stay unreadable for want of room for an epoch: the next append writes it, or a recovery finds it in them.
+            Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull && !closing => {}
+            persisted => persisted?,
+        }
         let mut files = Vec::new();
         let first = self.segment_at(self.recovery_point);
         for (at, segment) in self.segments.iter_mut().enumerate() {
@@ -103,7 +109,9 @@ impl Log {
             let file = disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("cannot open", &path))?;
             files.push((path, file));
         }
-        let dir = self.dir_dirty.then(|| self.dir.clone());
+        // What changes while the job runs is for the next one.
+        self.unsynced_snapshots.clear();
+        let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
         Ok(Some(FlushJob { up_to: self.log_end_offset, disk, files, dir }))
     }
 
@@ -111,15 +119,11 @@ impl Log {
     pub fn flushed(&mut self, up_to: i64, now: Now) {
         self.recovery_point = self.recovery_point.max(up_to.min(self.log_end_offset));
         self.last_flush_ms = now.wall_ms;
-        self.unsynced_snapshots.retain(|offset| *offset > up_to);
         // One that was sealed exactly at `up_to` may have been sealed after the job was made; it is synced once more.
         for at in 1..self.segments.len() {
             if self.segments[at].base_offset < up_to {
                 self.segments[at - 1].indexes_synced = true;
             }
-        }
-        if up_to >= self.active().base_offset {
-            self.dir_dirty = false;
         }
     }
 
