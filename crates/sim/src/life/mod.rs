@@ -385,6 +385,11 @@ impl Life {
     fn check_partition(&mut self, place: usize) {
         if let Some(reading) = self.read_partition(place) {
             let history = self.places[place].history;
+            let is_short = self.history.partitions[history].last_known().is_some_and(|last| reading.end <= last);
+            // While a disk is full or failing, what a start found may wait for its flush before it is shown.
+            if self.faulty && is_short {
+                return;
+            }
             let ended = self.unread.remove(&history);
             self.history.read(history, &reading, ended);
         }
