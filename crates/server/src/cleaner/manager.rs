@@ -6,7 +6,7 @@ use base::{Instant, Now, TopicPartition, Uuid};
 use parking_lot::Mutex;
 use replica::{Partition, PartitionSet};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -246,7 +246,7 @@ impl State {
     }
 
     /// A log that was moved to another directory takes its checkpoint with it.
-    fn follow_move(&mut self, name: &TopicPartition, dir: &PathBuf) {
+    fn follow_move(&mut self, name: &TopicPartition, dir: &Path) {
         if self.checkpoints.get(dir).is_some_and(|offsets| offsets.contains_key(name)) {
             return;
         }
@@ -257,9 +257,9 @@ impl State {
         }
     }
 
-    fn set_checkpoint(&mut self, dir: &PathBuf, name: &TopicPartition, offset: i64) {
-        self.checkpoints.entry(dir.clone()).or_default().insert(name.clone(), offset);
-        self.unwritten.insert(dir.clone());
+    fn set_checkpoint(&mut self, dir: &Path, name: &TopicPartition, offset: i64) {
+        self.checkpoints.entry(dir.to_owned()).or_default().insert(name.clone(), offset);
+        self.unwritten.insert(dir.to_owned());
     }
 
     fn forget(&mut self, name: &TopicPartition) {
