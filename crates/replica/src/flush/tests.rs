@@ -159,13 +159,13 @@ fn a_flush_that_cannot_begin_is_tried_again() {
     let world = World::new("1");
     let partition = world.partition(0);
     let done = world.append(&partition, Acks::All);
-    // A new epoch is noted in a file before records are flushed, and there is no space for it.
+    // A new epoch is noted in a file before records are flushed, and that fails.
     partition.with_log(|log| log.assign_epoch(5, log.log_end_offset())).unwrap().unwrap();
-    world.disk.set_free_space(Some(0));
+    world.disk.fail_after(Some(0));
     assert!(world.run_flush());
     assert!(!is_done(&partition.watch_append(done.required_high_watermark, Acks::All, Waker::noop())));
     assert!(world.replicas.flushes().is_empty(), "it does not spin");
-    world.disk.set_free_space(None);
+    world.disk.fail_after(None);
     world.replicas.request_due_flushes(world.now);
     world.run_flush();
     assert!(is_done(&partition.watch_append(done.required_high_watermark, Acks::All, Waker::noop())));
