@@ -60,7 +60,12 @@ fn smoke(kind: Kind, guarantee: &str, kills: usize) {
     application.signal(Signal::TERM);
     ends(&mut application);
     let said = application.stdout();
-    assert!(said.contains("SMOKE-TEST-CLIENT-CLOSED") && !said.contains("EXCEPTION"), "the application: {}{}", tail(&said), tail(&application.stderr()));
+    assert!(
+        said.contains("SMOKE-TEST-CLIENT-CLOSED") && !said.contains("EXCEPTION"),
+        "the application: {}{}",
+        tail(&said),
+        tail(&application.stderr())
+    );
     println!("{guarantee}: {} records of input, the broker was killed {kills} times; {}", seconds * 250, verdict.replace('\n', ", "));
     place.node.stop();
 }

@@ -212,7 +212,7 @@ impl Copier {
         if sharing == Sharing::Group {
             args += " --group-mode --use-group-metadata";
         }
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             args += " --enable-random-aborts";
         }
         let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
