@@ -16,6 +16,7 @@ mod disk;
 mod durability;
 mod full_disk;
 mod golden;
+mod kill_rounds;
 mod main_job;
 mod malformed;
 mod metrics;
