@@ -27,9 +27,10 @@ const EXPECTED: &[&str] = &["not closed cleanly", "unclean", "recover"];
 /// How the copiers share the input.
 #[derive(Clone, Copy, PartialEq)]
 enum Sharing {
-    /// One copier a partition; offsets are committed without a member of a group.
+    /// One copier a partition; offsets are committed without a member of a group. The broker speaks the older generation of transactions, in
+    /// which partitions are added by a request of their own.
     ByPartition,
-    /// Members of one group, fenced by its generations (KIP-447).
+    /// Members of one group, fenced by its generations (KIP-447). Every transaction has an epoch of its own (KIP-890).
     Group,
 }
 
@@ -58,6 +59,10 @@ fn copy(kind: Kind, sharing: Sharing) {
         let partitions = PARTITIONS.to_string();
         let create = ["--create", "--topic", topic, "--partitions", &partitions, "--bootstrap-server", &broker];
         kind.tools().run("kafka-topics", &create).ok();
+    }
+    if sharing == Sharing::ByPartition {
+        let downgrade = ["--bootstrap-server", &broker, "downgrade", "--feature", "transaction.version=1"];
+        kind.tools().run("kafka-features", &downgrade).ok();
     }
     let mut rng = fastrand::Rng::with_seed(5);
     let kills = kills();
