@@ -417,3 +417,5 @@ impl Drained {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transactional_tests;

@@ -6,7 +6,7 @@ use wire::ErrorCode;
 use wire::messages::MetadataResponse;
 use wire::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 
-fn config() -> AccumulatorConfig {
+pub(super) fn config() -> AccumulatorConfig {
     AccumulatorConfig {
         batch_size: 1000,
         linger: Duration::from_millis(5),
@@ -42,13 +42,13 @@ fn metadata(partitions: i32) -> MetadataCache {
     MetadataCache::default().updated(response, false)
 }
 
-struct Bench {
-    accumulator: Accumulator,
-    now: Instant,
+pub(super) struct Bench {
+    pub accumulator: Accumulator,
+    pub now: Instant,
 }
 
 impl Bench {
-    fn new(config: AccumulatorConfig) -> Self {
+    pub fn new(config: AccumulatorConfig) -> Self {
         let mut accumulator = Accumulator::new(config, fastrand::Rng::with_seed(1));
         accumulator.update_metadata(&metadata(2), Some("t"));
         accumulator.set_producer_id(ProducerId { id: 9, epoch: 0 });
@@ -66,18 +66,18 @@ impl Bench {
         bench
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub fn pass(&mut self, millis: u64) {
         self.now = self.now + Duration::from_millis(millis);
     }
 
-    fn append(&mut self, tag: u64, size: usize) -> Result<Appended, Blocked> {
+    pub fn append(&mut self, tag: u64, size: usize) -> Result<Appended, Blocked> {
         let value = vec![b'x'; size];
         let now = self.now;
         self.accumulator.append(&ProducerRecord::new("t").partition(0).value(&value), 1, || now, Some(tag), false)
     }
 
     /// Drains and hands over one request; returns its id and the (batch id, base sequence, epoch) of its batches.
-    fn send(&mut self) -> Option<(u64, Vec<(u64, i32, i16)>)> {
+    pub fn send(&mut self) -> Option<(u64, Vec<(u64, i32, i16)>)> {
         let mut request = self.accumulator.drain(self.now, |_| true).requests.pop()?;
         for sent in &mut request.batches {
             sent.batch.seal(record::Codec::NONE, false).unwrap();
@@ -88,13 +88,13 @@ impl Bench {
         Some(result)
     }
 
-    fn answer(&mut self, request: u64, code: ErrorCode, base_offset: i64) {
+    pub fn answer(&mut self, request: u64, code: ErrorCode, base_offset: i64) {
         let answer = PartitionAnswer { code: code.code(), base_offset, log_append_time: -1, log_start_offset: 0, ..Default::default() };
         self.accumulator.complete(request, self.now, |_, _| Some(answer.clone()));
     }
 
     /// Tags that were reported, with how.
-    fn reported(&mut self) -> Vec<(Vec<u64>, bool)> {
+    pub fn reported(&mut self) -> Vec<(Vec<u64>, bool)> {
         let completions = self.accumulator.take_completions();
         self.accumulator.reported(completions.iter().filter_map(|done| done.flush_id));
         completions.into_iter().map(|done| (done.tags, matches!(done.result, Outcome::Written { .. }))).collect()
