@@ -29,7 +29,7 @@ use storage::cleaner::{CleanError, Cleaner, SharedLog};
 
 /// Changed configurations are looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Serving clients goes first.
+/// Serving clients goes first: so much is added to the niceness of the process.
 const NICE: i32 = 5;
 /// Even with a backoff of 0 a thread does not spin.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     fn run(self: Arc<Self>, index: usize, bell: &Bell) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        if let Err(error) = rustix::process::nice(NICE) {
             tracing::debug!(%error, "the cleaner runs at normal priority");
         }
         let seed = [fastrand::u64(..), fastrand::u64(..)];
