@@ -122,7 +122,16 @@ mod tests {
 
     #[test]
     fn what_joins_is_taken_and_a_stop_ends_the_threads() {
-        let config = Arc::new(BrokerConfig::from_props(&Props::default()).unwrap_or_else(|e| panic!("{e:?}")));
+        let props = [
+            ("node.id", "1"),
+            ("process.roles", "broker,controller"),
+            ("listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+            ("advertised.listeners", "PLAINTEXT://localhost:9092"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.voters", "1@localhost:9093"),
+        ];
+        let props: Props = props.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let config = Arc::new(BrokerConfig::from_props(&props).unwrap());
         let replicas = Arc::new(PartitionSet::new(Arc::new(MemDisk::new()), 1, Vec::new(), config));
         let flushers = Flushers::start(replicas, Arc::default()).unwrap();
         let shared = flushers.0.clone();
