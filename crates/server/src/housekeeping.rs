@@ -116,6 +116,11 @@ impl Housekeeping {
         if due.deleted_files <= now.mono {
             due.deleted_files = now.mono + DELETED_FILES_CHECK;
             self.each_log("remove deleted files", |log| log.remove_deleted_files(now).map(drop));
+            self.each_log("rebuild indexes", |log| log.rebuild_wrong_indexes().map(drop));
+            // A directory that is gone is noticed although nothing is written there.
+            for dir in self.broker.replicas().dirs() {
+                let _ = self.broker.replicas().disk().info(&dir.path.join(crate::meta_properties::FILE));
+            }
         }
         if due.deleted_dirs <= now.mono {
             let next = self.broker.replicas().remove_deleted_dirs(now).unwrap_or(Instant::FAR_FUTURE);

@@ -238,6 +238,13 @@ fn take_marker(disk: &dyn Disk, dir: &Path) -> Result<Option<i64>, StartError> {
 }
 
 impl Dir {
+    /// The topic of a partition that the controller has put into this directory.
+    fn id_by_name(&self, image: &Image, partition: &TopicPartition, broker_id: i32) -> Option<Uuid> {
+        let topic = image.topics.get(&partition.topic)?;
+        let assigned = topic.partitions.get(&partition.partition)?.directory_of(broker_id)?;
+        (!self.id.is_zero() && assigned == self.id).then_some(topic.id)
+    }
+
     fn scan(&mut self, disk: &dyn Disk, image: &Image, broker_id: i32, found: &mut Found) -> Result<(), StartError> {
         for file in [checkpoint::RECOVERY_POINT, checkpoint::LOG_START, checkpoint::HIGH_WATERMARK, checkpoint::CLEANER] {
             let path = self.path.join(file);
@@ -266,7 +273,13 @@ impl Dir {
                 tracing::warn!(dir = %path.display(), "not a partition; Apache Kafka would not start with it in a log directory, move it away");
                 continue;
             };
-            let topic_id = read_topic_id(disk, &path);
+            let mut topic_id = read_topic_id(disk, &path);
+            if topic_id.is_none() {
+                topic_id = self.id_by_name(image, &topic_partition, broker_id);
+                if let Some(topic_id) = topic_id {
+                    tracing::warn!(dir = %path.display(), %topic_id, "partition.metadata is missing or damaged; the cluster metadata knows whose directory this is");
+                }
+            }
             // A move that was interrupted at its last step leaves two directories with the same records: one is enough.
             let mut is_wanted =
                 |id: &Uuid| belongs_here(image, *id, &topic_partition, broker_id) && found.names.insert(topic_partition.clone());

@@ -33,9 +33,13 @@ impl MetadataLog {
         let dir = metadata_dir.join(topic_partition.to_string());
         disk.create_dir_all(&dir)?;
         let snapshots = scan_snapshots(disk.as_ref(), &dir)?;
-        let open = LogOpen::default();
+        // Every record here was flushed before it counted; only one that was just being written can be torn.
+        let open = LogOpen { refuse_damage: true, ..LogOpen::default() };
         let log = Log::open(disk.clone(), dir.clone(), topic_partition, Some(Uuid::METADATA_TOPIC), config, open, now);
         let mut log = log.map_err(log_error)?;
+        // Nothing of a new epoch may get out before what is there: see `LogOpen::refuse_damage`.
+        let end = log.log_end_offset();
+        log.flush(end, now).map_err(log_error)?;
         // What a single voter's log holds is decided by raft; the log's own high watermark only bounds deletion.
         log.set_high_watermark(log.log_end_offset());
         log.reserve_ahead(AHEAD_BYTES).map_err(log_error)?;

@@ -30,6 +30,18 @@ impl EpochCache {
         Ok(Self { epochs, dirty: false })
     }
 
+    /// For a file that is gone or damaged: what `heads`, the (epoch, offset) of batches in order, tell. It is written with the next `persist`.
+    pub fn rebuilt(heads: impl Iterator<Item = (i32, i64)>) -> Self {
+        let mut cache = Self::default();
+        for (epoch, offset) in heads {
+            if cache.latest().is_none_or(|(latest, _)| epoch > latest) {
+                cache.assign(epoch, offset);
+            }
+        }
+        cache.dirty = true;
+        cache
+    }
+
     /// Notes that `epoch` starts at `start_offset`; entries that contradict it go. Not yet on disk: see `persist`.
     pub fn assign(&mut self, epoch: i32, start_offset: i64) {
         if epoch < 0 || start_offset < 0 {

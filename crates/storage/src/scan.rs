@@ -30,12 +30,31 @@ pub(crate) struct HeadScan<'a> {
     end: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Offsets must not be below this, nor beyond `offset_limit`.
+    expected: i64,
+    offset_limit: i64,
 }
 
 impl<'a> HeadScan<'a> {
     /// From `position`, where a batch starts, to `end`.
     pub fn new(file: &'a dyn File, position: u64, end: u64) -> Self {
-        Self { file, position, end, window: Vec::new(), window_at: 0 }
+        Self { file, position, end, window: Vec::new(), window_at: 0, expected: i64::MIN, offset_limit: i64::MAX }
+    }
+
+    /// As `new`, for a segment that begins with `base_offset`: a header with an offset that cannot be there is no header.
+    pub fn of_segment(file: &'a dyn File, base_offset: i64, position: u64, end: u64) -> Self {
+        let offset_limit = base_offset.saturating_add(i64::from(i32::MAX));
+        Self { expected: base_offset, offset_limit, ..Self::new(file, position, end) }
+    }
+
+    /// After `next` gave None: where the bytes are no batch, unless that was the end.
+    pub fn stopped_at(&self) -> Option<u64> {
+        (self.position < self.end).then_some(self.position)
+    }
+
+    fn fits(&self, view: &BatchView) -> bool {
+        let (first, last) = (view.base_offset(), view.last_offset());
+        last >= self.expected && last <= self.offset_limit && (view.magic() < 2 || (first >= self.expected && first <= last))
     }
 
     /// The next header; None at the end, or where the bytes stop being a batch.
@@ -52,18 +71,50 @@ impl<'a> HeadScan<'a> {
         }
         let at = (self.position - self.window_at) as usize;
         let available = &self.window[at..];
-        let Ok(Some((_, size))) = BatchView::head(available) else { return Ok(None) };
+        let Ok(Some((view, size))) = BatchView::head(available) else { return Ok(None) };
         let size = size as u64;
-        if size > self.end - self.position {
+        if size > self.end - self.position || !self.fits(&view) {
             return Ok(None);
         }
+        let next_offset = view.last_offset().saturating_add(1);
         let mut bytes = [0; RECORDS];
         let n = available.len().min(RECORDS);
         bytes[..n].copy_from_slice(&available[..n]);
         let head = Head { position: self.position, size, bytes };
         self.position += size;
+        if self.offset_limit < i64::MAX {
+            self.expected = next_offset;
+        }
         Ok(Some(head))
     }
+}
+
+/// Where behind `from` the next undamaged batch begins whose first offset is at least `expected`: (position, that offset). Looks at every byte.
+pub(crate) fn find_next_batch(file: &dyn File, from: u64, end: u64, expected: i64, offset_limit: i64) -> io::Result<Option<(u64, i64)>> {
+    let mut window = vec![0; BATCH_WINDOW];
+    let mut start = from;
+    while start + RECORDS as u64 <= end {
+        let len = (end - start).min(BATCH_WINDOW as u64) as usize;
+        let Some(bytes) = window.get_mut(..len) else { return Ok(None) };
+        file.read_exact_at(bytes, start)?;
+        for (at, candidate) in bytes.windows(RECORDS).enumerate() {
+            let Ok(Some((view, size))) = BatchView::head(candidate) else { continue };
+            let (first, last) = (view.base_offset(), view.last_offset());
+            let position = start + at as u64;
+            let plausible = view.magic() == 2 && first >= expected && last >= first && last <= offset_limit;
+            if !plausible || size as u64 > end - position {
+                continue;
+            }
+            let mut whole = vec![0; size];
+            file.read_exact_at(&mut whole, position)?;
+            if BatchView::first(&whole).is_ok_and(|batch| batch.is_some_and(|batch| batch.is_valid())) {
+                return Ok(Some((position, first)));
+            }
+        }
+        // The next window begins with what was too short for a header here.
+        start += (len - RECORDS + 1) as u64;
+    }
+    Ok(None)
 }
 
 const BATCH_WINDOW: usize = 1 << 20;

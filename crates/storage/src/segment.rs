@@ -7,12 +7,13 @@ use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 use crate::lazy_file::LazyFile;
 use crate::log::CLEANED;
 use crate::producer_state::CompletedTxn;
-use crate::scan::{BatchScan, Head, HeadScan, Scanned, unreadable};
+use crate::scan::{BatchScan, Head, HeadScan, Scanned, find_next_batch, unreadable};
 use base::disk::{Disk, File, OpenMode};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The batches appended last, whose places need no index; most fetches read here.
@@ -24,6 +25,25 @@ pub(crate) struct Appended {
     pub last_offset: i64,
     pub max_timestamp: i64,
     pub size: u64,
+}
+
+/// What a recovery does about bytes that are no batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Damage {
+    /// Everything below was flushed: damage there is no torn write, and good batches behind it are kept.
+    pub flushed_up_to: i64,
+    /// Refuse the segment instead of passing over such damage.
+    pub refuse: bool,
+    /// Leave an unreadable end as it is: nothing will be appended here.
+    pub keep_tail: bool,
+}
+
+/// What came of looking for a batch.
+enum Walk {
+    Found(Head),
+    End,
+    /// Where the bytes are no batch, or not the one that the index promised, and which offset was expected there.
+    Stopped((u64, i64)),
 }
 
 /// A batch's place in the file.
@@ -50,6 +70,10 @@ pub(crate) struct Segment {
     recent: VecDeque<(i64, u64)>,
     /// The index files hold all entries, durably.
     pub indexes_synced: bool,
+    /// An index entry was found to point wrong: until the indexes are rebuilt they are not used.
+    misled: AtomicBool,
+    /// Where bytes begin that are known to be no batch.
+    holes: Vec<u64>,
     /// More space than the records need was set aside for the file.
     reserved: bool,
 }
@@ -104,6 +128,8 @@ impl Segment {
             jitter_ms,
             recent: VecDeque::new(),
             indexes_synced: false,
+            misled: AtomicBool::new(false),
+            holes: Vec::new(),
             reserved: false,
         })
     }
@@ -127,6 +153,8 @@ impl Segment {
             jitter_ms,
             recent: VecDeque::new(),
             indexes_synced: true,
+            misled: AtomicBool::new(false),
+            holes: Vec::new(),
             reserved: false,
         })
     }
@@ -278,28 +306,111 @@ impl Segment {
         if self.size == 0 {
             return Ok(None);
         }
-        let start = self.index_position(disk, offset)?;
-        let mut heads = HeadScan::new(self.file(disk)?.as_ref(), start, self.size);
+        let entry = self.index_entry(disk, offset)?;
+        match (self.walk(disk, entry, offset, &wanted)?, entry) {
+            (Walk::Found(head), _) => Ok(Some(head)),
+            (Walk::End, _) => Ok(None),
+            (Walk::Stopped(stop), None) => Err(self.damaged_at(stop)),
+            // Either the index is wrong, or the segment is damaged.
+            (Walk::Stopped(stop), Some(_)) => match self.walk(disk, None, offset, &wanted)? {
+                Walk::Stopped(again) if again.0 == stop.0 => Err(self.damaged_at(again)),
+                walked => {
+                    self.distrust_indexes();
+                    match walked {
+                        Walk::Found(head) => Ok(Some(head)),
+                        Walk::End => Ok(None),
+                        Walk::Stopped(stop) => Err(self.damaged_at(stop)),
+                    }
+                }
+            },
+        }
+    }
+
+    /// Looks for a batch that ends at or after `offset`, from where an index entry points, or from the beginning.
+    fn walk(
+        &self,
+        disk: &dyn Disk,
+        entry: Option<OffsetEntry>,
+        offset: i64,
+        wanted: &impl Fn(record::BatchView) -> bool,
+    ) -> Result<Walk, LogError> {
+        let start = entry.map_or(0, |e| u64::from(e.position));
+        if start >= self.size {
+            return Ok(Walk::Stopped((start, self.base_offset)));
+        }
+        let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, start, self.size);
+        let mut next_offset = self.base_offset;
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
-            if head.view().is_some_and(|view| view.last_offset() >= offset && wanted(view)) {
-                return Ok(Some(head));
+            let Some(view) = head.view() else { break };
+            // Kafka's entries name the last offset of the batch, or of the append, that begins there.
+            let indexed = entry.filter(|_| head.position == start).map_or(i64::MAX, |e| self.base_offset + i64::from(e.relative_offset));
+            if view.last_offset() > indexed {
+                return Ok(Walk::Stopped((start, next_offset)));
+            }
+            next_offset = view.next_offset();
+            if view.last_offset() >= offset && wanted(view) {
+                return Ok(Walk::Found(head));
             }
         }
-        Ok(None)
+        Ok(heads.stopped_at().map_or(Walk::End, |position| Walk::Stopped((position, next_offset))))
+    }
+
+    fn damaged_at(&self, (position, offset): (u64, i64)) -> LogError {
+        LogError::Damaged { path: self.log.path().to_owned(), position, offset }
+    }
+
+    /// Up to where what begins at `position` can be read in one piece, as far as is known.
+    pub fn whole_until(&self, position: u64) -> u64 {
+        self.holes.iter().copied().find(|hole| *hole > position).map_or(self.size, |hole| hole.min(self.size))
+    }
+
+    /// The indexes of this segment say what the segment does not: from here on they are passed over.
+    fn distrust_indexes(&self) {
+        if !self.misled.swap(true, Ordering::Relaxed) {
+            tracing::warn!(segment = %self.log.path().display(), "the indexes of this segment are wrong; they are not used and will be rebuilt");
+        }
+    }
+
+    pub fn is_misled(&self) -> bool {
+        self.misled.load(Ordering::Relaxed)
+    }
+
+    fn index_entry(&self, disk: &dyn Disk, offset: i64) -> Result<Option<OffsetEntry>, LogError> {
+        if self.is_misled() {
+            return Ok(None);
+        }
+        let relative = self.relative(offset);
+        self.offsets.floor(disk, |e| e.relative_offset <= relative).map_err(self.io("cannot search the index of"))
     }
 
     /// Where a scan for `offset` may start.
     pub fn index_position(&self, disk: &dyn Disk, offset: i64) -> Result<u64, LogError> {
-        let relative = self.relative(offset);
-        let entry = self.offsets.floor(disk, |e| e.relative_offset <= relative).map_err(self.io("cannot search the index of"))?;
-        Ok(entry.map_or(0, |e| u64::from(e.position)))
+        let Some(entry) = self.index_entry(disk, offset)? else { return Ok(0) };
+        Ok(if self.is_right(disk, entry)? { u64::from(entry.position) } else { 0 })
+    }
+
+    /// Whether a batch begins where an entry points, and one that ends there or before.
+    fn is_right(&self, disk: &dyn Disk, entry: OffsetEntry) -> Result<bool, LogError> {
+        let indexed = self.base_offset + i64::from(entry.relative_offset);
+        let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, u64::from(entry.position), self.size);
+        let head = heads.next().map_err(unreadable(self.log.path()))?;
+        let right = head.is_some_and(|head| head.view().is_some_and(|view| view.last_offset() <= indexed));
+        if !right {
+            self.distrust_indexes();
+        }
+        Ok(right)
     }
 
     /// An offset that is not below any in the first `position` bytes; None without an index entry behind them.
     pub fn upper_offset(&self, disk: &dyn Disk, position: u64) -> Result<Option<i64>, LogError> {
         let at = self.offsets.partition_point(disk, |e| u64::from(e.position) < position).map_err(self.io("cannot search the index of"))?;
         let entry = self.offsets.get(disk, at).map_err(self.io("cannot search the index of"))?;
-        Ok(entry.map(|e| self.base_offset + i64::from(e.relative_offset)))
+        match entry {
+            Some(entry) if !self.is_misled() && self.is_right(disk, entry)? => {
+                Ok(Some(self.base_offset + i64::from(entry.relative_offset)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// (timestamp, last offset of its batch), -1 when nothing has one.
@@ -310,17 +421,36 @@ impl Segment {
         // A sealed segment's last time entry is its maximum; without entries the headers tell.
         let entry = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
         let max = match entry {
-            Some(entry) => (entry.timestamp, self.base_offset + i64::from(entry.relative_offset)),
-            None => self.scan_max_timestamp(disk, 0, (-1, -1))?,
+            Some(entry) if self.is_right_time(disk, entry)? => (entry.timestamp, self.base_offset + i64::from(entry.relative_offset)),
+            _ => self.scan_max_timestamp(disk, 0, (-1, -1))?,
         };
         Ok(*self.max_timestamp.get_or_init(|| max))
+    }
+
+    /// Whether the batch that a time entry names has that time: a wrong one would hide records, or have retention delete them early.
+    fn is_right_time(&self, disk: &dyn Disk, entry: TimeEntry) -> Result<bool, LogError> {
+        if self.is_misled() {
+            return Ok(false);
+        }
+        let offset = self.base_offset + i64::from(entry.relative_offset);
+        let right = match self.find_head(disk, offset) {
+            Ok(head) => {
+                head.is_some_and(|head| head.view().is_some_and(|v| v.max_timestamp() == entry.timestamp && v.base_offset() <= offset))
+            }
+            Err(LogError::Damaged { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if !right {
+            self.distrust_indexes();
+        }
+        Ok(right)
     }
 
     fn scan_max_timestamp(&self, disk: &dyn Disk, from: u64, mut max: (i64, i64)) -> Result<(i64, i64), LogError> {
         if from >= self.size {
             return Ok(max);
         }
-        let mut heads = HeadScan::new(self.file(disk)?.as_ref(), from, self.size);
+        let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, from, self.size);
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
             if let Some(view) = head.view()
                 && view.max_timestamp() > max.0
@@ -342,14 +472,19 @@ impl Segment {
 
     /// The first record at or after `timestamp` and at or after `from`: (timestamp, offset, epoch).
     pub fn find_timestamp(&self, disk: &dyn Disk, timestamp: i64, from: i64, cap: usize) -> Result<Option<(i64, i64, i32)>, LogError> {
-        let entry = self.times.floor(disk, |e| e.timestamp <= timestamp).map_err(self.io("cannot search the time index of"))?;
+        let mut entry = self.times.floor(disk, |e| e.timestamp <= timestamp).map_err(self.io("cannot search the time index of"))?;
+        if let Some(found) = entry
+            && !self.is_right_time(disk, found)?
+        {
+            entry = None;
+        }
         let indexed = entry.map_or(self.base_offset, |e| self.base_offset + i64::from(e.relative_offset));
         let start = self.index_position(disk, indexed.max(from))?;
         let mut batches = BatchScan::new(self.file(disk)?.as_ref(), start, self.size);
         loop {
             let batch = match batches.next().map_err(unreadable(self.log.path()))? {
                 Scanned::Batch(batch) => batch,
-                Scanned::Bad(at, error) => return Err(LogError::corrupt(self.log.path(), format!("at position {at}: {error}"))),
+                Scanned::Bad(at, _) => return Err(self.damaged_at((at, indexed))),
                 Scanned::End => return Ok(None),
             };
             let view = batch.view();
@@ -378,23 +513,31 @@ impl Segment {
         self.txns.append(disk, entry).map_err(LogError::io("cannot write the transaction index of", self.log.path()))
     }
 
-    /// Takes the indexes into memory and finds the log end, scanning only behind the last index entry.
-    pub fn activate(&mut self, disk: &dyn Disk) -> Result<i64, LogError> {
+    /// Takes the indexes into memory and finds the log end, scanning only behind the last index entry; a wrong index is rebuilt. None: the
+    /// segment does not end with a batch.
+    pub fn activate(&mut self, disk: &dyn Disk, config: &LogConfig) -> Result<Option<i64>, LogError> {
         self.offsets.load(disk).map_err(LogError::io("cannot read the index of", self.log.path()))?;
         self.times.load(disk).map_err(LogError::io("cannot read the time index of", self.log.path()))?;
-        let last_offset_entry = self.offsets.last(disk).map_err(self.io("cannot read the index of"))?;
-        let last_time = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
-        let start = last_offset_entry.map_or(0, |e| u64::from(e.position));
+        let mut last_entry = self.offsets.last(disk).map_err(self.io("cannot read the index of"))?;
+        let mut last_time = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
+        let wrong_entry =
+            last_entry.is_some_and(|e| u64::from(e.position) >= self.size) || !last_entry.map_or(Ok(true), |e| self.is_right(disk, e))?;
+        let wrong_time = match last_time {
+            Some(entry) => self.size == 0 || !self.is_right_time(disk, entry)?,
+            None => false,
+        };
+        if wrong_entry || wrong_time {
+            self.distrust_indexes();
+            self.rebuild_indexes(disk, config)?;
+            last_entry = self.offsets.last(disk).map_err(self.io("cannot read the index of"))?;
+            last_time = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
+        }
+        let start = last_entry.map_or(0, |e| u64::from(e.position));
         let mut max = last_time.map_or((-1, -1), |e| (e.timestamp, self.base_offset + i64::from(e.relative_offset)));
         let mut next_offset = self.base_offset;
         if self.size > 0 {
-            if start >= self.size {
-                let problem =
-                    format!("its index points to {start}, beyond its {} bytes; remove the .index file to have it rebuilt", self.size);
-                return Err(LogError::corrupt(self.log.path(), problem));
-            }
             let mut recent = VecDeque::new();
-            let mut heads = HeadScan::new(self.file(disk)?.as_ref(), start, self.size);
+            let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, start, self.size);
             while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
                 let Some(view) = head.view() else { break };
                 next_offset = view.next_offset();
@@ -406,12 +549,64 @@ impl Segment {
                 }
                 recent.push_back((view.last_offset(), head.position));
             }
+            if let Some(position) = heads.stopped_at() {
+                tracing::error!(segment = %self.log.path().display(), position, offset = next_offset, "the segment is damaged");
+                return Ok(None);
+            }
             self.recent = recent;
             self.bytes_since_index = self.size - start;
             self.log.release();
         }
         self.max_timestamp = OnceLock::from(max);
-        Ok(next_offset)
+        Ok(Some(next_offset))
+    }
+
+    /// Makes the indexes anew from the headers of the batches. Bytes that are no batch are left where they are, and passed over.
+    pub fn rebuild_indexes(&mut self, disk: &dyn Disk, config: &LogConfig) -> Result<(), LogError> {
+        let total = self.size;
+        self.begin_anew(disk)?;
+        let file = self.file(disk)?.clone();
+        let interval = config.index_interval_bytes.max(0) as u64;
+        while self.size < total {
+            let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, self.size, total);
+            while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
+                let Some(view) = head.view() else { break };
+                self.note(&Appended { last_offset: view.last_offset(), max_timestamp: view.max_timestamp(), size: head.size }, interval);
+            }
+            let Some(stopped) = heads.stopped_at() else { break };
+            let limit = self.base_offset.saturating_add(i64::from(i32::MAX));
+            let next = find_next_batch(file.as_ref(), stopped + 1, total, self.base_offset, limit).map_err(unreadable(self.log.path()))?;
+            tracing::error!(segment = %self.log.path().display(), position = stopped, next_batch_at = ?next, "the segment is damaged");
+            match next {
+                Some((position, _)) => self.pass_over(position, interval),
+                None => self.size = total,
+            }
+        }
+        self.recent.clear();
+        *self.misled.get_mut() = false;
+        Ok(())
+    }
+
+    /// Forgets what is known of the content.
+    fn begin_anew(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+        let rebuild = "cannot rebuild the indexes of";
+        self.offsets.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
+        self.times.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
+        self.max_timestamp = OnceLock::from((-1, -1));
+        self.first_timestamp = OnceLock::new();
+        self.recent.clear();
+        self.holes.clear();
+        self.size = 0;
+        self.bytes_since_index = 0;
+        Ok(())
+    }
+
+    /// The next batch begins at `position`, behind something unreadable; it gets an index entry, by which it can be found.
+    fn pass_over(&mut self, position: u64, interval: u64) {
+        self.holes.push(self.size);
+        self.size = position;
+        self.bytes_since_index = interval + 1;
+        self.recent.clear();
     }
 
     /// After a crash, index entries of the last flushed segment may be missing although its batches are all there: they were written
@@ -427,7 +622,7 @@ impl Segment {
         let interval = config.index_interval_bytes.max(0) as u64;
         let mut last_entry = start;
         let file = self.file(disk)?.clone();
-        let mut heads = HeadScan::new(file.as_ref(), start, self.size);
+        let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, start, self.size);
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
             let Some(view) = head.view() else { break };
             if view.max_timestamp() > max.0 {
@@ -446,55 +641,95 @@ impl Segment {
         self.seal(disk)
     }
 
-    /// Reads every batch, rebuilds the indexes and cuts the file at the first bad byte. `visit` sees each good batch in order and may
-    /// refuse one. Returns how many bytes were cut.
+    /// Reads every batch and rebuilds the indexes; `damage` says what is done about bytes that are no batch. `visit` sees each good batch in
+    /// order and may refuse one. Returns how many bytes were cut.
     pub fn recover(
         &mut self,
         disk: &dyn Disk,
         config: &LogConfig,
+        damage: Damage,
         mut visit: impl FnMut(&mut TxnIndex, &record::Batch) -> Result<(), LogError>,
     ) -> Result<u64, LogError> {
         let total = self.size;
-        let rebuild = "cannot rebuild the indexes of";
-        self.offsets.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
-        self.times.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
-        self.max_timestamp = OnceLock::from((-1, -1));
-        self.first_timestamp = OnceLock::new();
-        self.recent.clear();
-        self.size = 0;
-        self.bytes_since_index = 0;
+        self.begin_anew(disk)?;
         let file = self.file(disk)?.clone();
         let interval = config.index_interval_bytes.max(0) as u64;
+        let limit = self.base_offset.saturating_add(i64::from(i32::MAX));
         let mut batches = BatchScan::new(file.as_ref(), 0, total);
         let mut expected = self.base_offset;
+        let mut epoch = -1;
         let problem = loop {
-            let batch = match batches.next().map_err(unreadable(self.log.path()))? {
+            let problem = match batches.next().map_err(unreadable(self.log.path()))? {
                 Scanned::End => break None,
-                Scanned::Bad(_, error) => break Some(error.to_string()),
-                Scanned::Batch(batch) => batch,
+                Scanned::Bad(_, error) => error.to_string(),
+                Scanned::Batch(batch) => {
+                    let view = batch.view();
+                    let (first, last) = (view.base_offset(), view.last_offset());
+                    if !view.is_valid() {
+                        format!("checksum of the batch at offset {first} is wrong")
+                    } else if last < first || last > limit || last < expected {
+                        format!("batch {first}..={last} does not follow offset {expected}")
+                    } else {
+                        expected = last + 1;
+                        epoch = epoch.max(view.leader_epoch());
+                        visit(&mut self.txns, &batch)?;
+                        self.note(&Appended { last_offset: last, max_timestamp: view.max_timestamp(), size: view.size() as u64 }, interval);
+                        continue;
+                    }
+                }
             };
-            let view = batch.view();
-            if !view.is_valid() {
-                break Some(format!("checksum of the batch at offset {} is wrong", view.base_offset()));
+            // What was flushed is not torn: behind the damage may be more that somebody relies on.
+            let next = match expected < damage.flushed_up_to {
+                true => find_next_batch(file.as_ref(), self.size + 1, total, expected, limit).map_err(unreadable(self.log.path()))?,
+                false => None,
+            };
+            let Some((position, offset)) = next else { break Some(problem) };
+            // Batches that share a flush may get out in any order, so good ones may lie behind a torn one; but every epoch begins with a
+            // flush of all that was there before it.
+            if damage.refuse && !has_later_epoch(file.as_ref(), position, total, epoch).map_err(unreadable(self.log.path()))? {
+                break Some(problem);
             }
-            let (first, last) = (view.base_offset(), view.last_offset());
-            let in_range = last >= first && last - self.base_offset <= i64::from(i32::MAX);
-            if !in_range || last < expected {
-                break Some(format!("batch {first}..={last} does not follow offset {expected}"));
+            if damage.refuse {
+                let why = format!(
+                    "{problem} (position {}), but the batch at position {position} is good: this is no torn end, and cutting here would lose \
+                     offset {offset} and all behind it; restore the file from a backup, or cut it to {} bytes to accept the loss",
+                    self.size, self.size
+                );
+                return Err(LogError::corrupt(self.log.path(), why));
             }
-            expected = last + 1;
-            visit(&mut self.txns, &batch)?;
-            self.note(&Appended { last_offset: last, max_timestamp: view.max_timestamp(), size: view.size() as u64 }, interval);
+            tracing::error!(
+                segment = %self.log.path().display(), position = self.size, bytes = position - self.size, first_offset = expected, next_offset = offset,
+                problem, "records that were flushed are damaged; they stay in the file, and whoever reads them gets an error; records behind them are served"
+            );
+            self.pass_over(position, interval);
+            expected = offset;
+            batches = BatchScan::new(file.as_ref(), position, total);
         };
-        let cut = total - self.size;
         if let Some(problem) = problem {
-            tracing::warn!(segment = %self.log.path().display(), valid_bytes = self.size, cut_bytes = cut, problem, "cutting the segment at the first bad byte");
+            self.report_end(&problem, total, expected, damage);
         }
+        if damage.keep_tail {
+            self.size = total;
+        }
+        let cut = total - self.size;
         if cut > 0 {
             // Synced at once: the recovery point does not come back below this, so no later flush would cover it.
             file.set_len(self.size).and_then(|()| file.sync_data()).map_err(self.io("cannot truncate"))?;
         }
+        *self.misled.get_mut() = false;
         Ok(cut)
+    }
+
+    fn report_end(&self, problem: &str, total: u64, offset: i64, damage: Damage) {
+        let (segment, position, bytes) = (self.log.path().display(), self.size, total - self.size);
+        if damage.keep_tail {
+            tracing::error!(%segment, position, bytes, offset, problem, "the end of the segment is damaged; it stays as it is and cannot be read");
+        } else if offset < damage.flushed_up_to {
+            let flushed_up_to = damage.flushed_up_to;
+            tracing::error!(%segment, position, bytes, offset, flushed_up_to, problem, "cutting the segment: records that had been flushed are lost");
+        } else {
+            tracing::warn!(%segment, valid_bytes = position, cut_bytes = bytes, offset, problem, "cutting the segment at the first bad byte");
+        }
     }
 
     /// Cuts everything from `offset` on. Returns whether anything went.
@@ -626,6 +861,21 @@ impl Segment {
         let always = [OFFSET_INDEX, TIME_INDEX].map(|suffix| dir.join(file_name(self.base_offset, suffix)));
         always.into_iter().chain(self.txns.path_if_any().map(Path::to_owned)).collect()
     }
+}
+
+/// Whether the good batches from `position` on come to a later epoch than `epoch`, or than their first one's where that is not known.
+fn has_later_epoch(file: &dyn File, position: u64, end: u64, mut epoch: i32) -> std::io::Result<bool> {
+    let mut batches = BatchScan::new(file, position, end);
+    while let Scanned::Batch(batch) = batches.next()? {
+        let view = batch.view();
+        if epoch < 0 {
+            epoch = view.leader_epoch();
+        }
+        if view.is_valid() && view.leader_epoch() > epoch {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The first record of a batch that satisfies `wanted`: (timestamp, offset).

@@ -64,6 +64,25 @@ impl TxnIndex {
         Ok(self.entries.get_or_init(|| entries))
     }
 
+    /// Whether the file, if there is one, can be what was written for a segment that begins with `base_offset`.
+    pub fn is_sane(&self, disk: &dyn Disk, base_offset: i64) -> io::Result<bool> {
+        let bytes = match disk.read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        let limit = base_offset.saturating_add(i64::from(i32::MAX));
+        let mut last = base_offset;
+        let sane = bytes.chunks(SIZE).all(|chunk| {
+            let version_is_known = chunk.first_chunk() == Some(&[0, 0]);
+            let Some(txn) = AbortedTxn::decode(chunk).filter(|_| version_is_known) else { return false };
+            let in_order = txn.last_offset >= last && txn.last_offset <= limit && txn.first_offset <= txn.last_offset;
+            last = txn.last_offset;
+            in_order && txn.producer_id >= 0 && txn.first_offset >= 0 && txn.last_stable_offset >= 0 && txn.last_stable_offset <= limit
+        });
+        Ok(sane)
+    }
+
     pub fn append(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
         let count = self.entries(disk)?.len();
         disk.open(&self.path, OpenMode::Create)?.write_at(&txn.encode(), (count * SIZE) as u64)?;

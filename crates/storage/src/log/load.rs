@@ -10,7 +10,8 @@ use crate::index::txn::AbortedTxn;
 use crate::partition_metadata;
 use crate::producer_state::{self, ProducerState};
 use crate::recovery::RecoveryProgress;
-use crate::segment::{FILES, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX, file_name};
+use crate::scan::{HeadScan, unreadable};
+use crate::segment::{Damage, FILES, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX, file_name};
 use base::disk::{Disk, OpenMode};
 use base::{Now, TopicPartition, Uuid};
 use record::{EndTxnMarker, Origin};
@@ -32,6 +33,8 @@ pub struct LogOpen {
     pub clean_shutdown: bool,
     /// The cleaner has been here, whatever cleanup.policy says now: gaps between segments are no damage.
     pub compacted: bool,
+    /// Damage that is followed by good batches is an error, which leaves the files as they are; for a log without which nothing makes sense.
+    pub refuse_damage: bool,
     /// Seeds the jitter of segment.ms.
     pub jitter_seed: u64,
     /// Told how far a recovery has come.
@@ -54,8 +57,15 @@ impl Log {
         }
         let names = tidy(disk.as_ref(), &dir, is_new)?;
         let (topic_id, had_identity) = identify(disk.as_ref(), &dir, &names, topic_id)?;
+        let epochs = EpochCache::load(disk.as_ref(), &dir).or_else(|error| match error {
+            LogError::Corrupt { .. } => {
+                tracing::warn!(%error, "leader epochs are taken from the batches");
+                Ok(EpochCache::default())
+            }
+            error => Err(error),
+        })?;
         let mut log = Log {
-            epochs: EpochCache::load(disk.as_ref(), &dir)?,
+            epochs,
             disk,
             dir,
             topic_partition,
@@ -80,10 +90,13 @@ impl Log {
             unfinished_swap: None,
         };
         log.open_segments(&names, now)?;
+        if log.epochs.latest().is_none() {
+            log.rebuild_epochs()?;
+        }
         if open.clean_shutdown {
-            log.load_clean(now)?
+            log.load_clean(now, &open)?
         } else {
-            log.load_unclean(now, open.compacted, &open.progress)?
+            log.load_unclean(now, &open)?
         }
         log.identity_synced &= log.log_end_offset > 0;
         log.high_watermark = open.high_watermark.clamp(log.log_start_offset, log.log_end_offset);
@@ -103,6 +116,16 @@ impl Log {
                 self.rebuild_index()?;
             }
         }
+        for at in 0..self.segments.len() {
+            let segment = &self.segments[at];
+            let path = segment.txns.path().to_owned();
+            if have.contains(file_name(segment.base_offset, TXN_INDEX).as_str())
+                && !segment.txns.is_sane(disk.as_ref(), segment.base_offset).map_err(LogError::io("cannot read", &path))?
+            {
+                tracing::warn!(file = %path.display(), "the index of aborted transactions is damaged; it is rebuilt from the segment");
+                self.rebuild_txn_index(at, now)?;
+            }
+        }
         if self.segments.is_empty() {
             let base = self.log_start_offset;
             self.segments.push(self.new_segment(base, now)?);
@@ -111,20 +134,66 @@ impl Log {
         Ok(())
     }
 
-    /// Rebuilds the indexes of the segment opened last; nothing else changes, except that bad bytes are cut.
+    /// Rebuilds the indexes of the segment opened last; nothing else changes.
     fn rebuild_index(&mut self) -> Result<(), LogError> {
         let disk = self.disk.clone();
         let config = self.config.clone();
         let segment = self.active_mut();
-        segment.recover(disk.as_ref(), &config, |_, _| Ok(()))?;
+        segment.rebuild_indexes(disk.as_ref(), &config)?;
         segment.seal(disk.as_ref())
     }
 
-    fn load_clean(&mut self, now: Now) -> Result<(), LogError> {
+    /// Which transactions ended in a segment is known to who has followed their producers up to there.
+    fn rebuild_txn_index(&mut self, at: usize, now: Now) -> Result<(), LogError> {
+        let (disk, base) = (self.disk.clone(), self.segments[at].base_offset);
+        self.producers.clear();
+        let from = self.load_newest_snapshot(base, now)?;
+        self.replay_producers(from.max(self.segments[0].base_offset), base)?;
+        let damage = Damage { flushed_up_to: i64::MAX, keep_tail: true, ..Damage::default() };
+        self.recover_segment(at, damage, &RecoveryProgress::default())?;
+        self.segments[at].seal(disk.as_ref())?;
+        self.producers.clear();
+        Ok(())
+    }
+
+    /// Epochs as the batches tell them, when the file is damaged, empty or gone although there are batches. Batches of old formats tell none.
+    fn rebuild_epochs(&mut self) -> Result<(), LogError> {
         let disk = self.disk.clone();
-        self.log_end_offset = self.active_mut().activate(disk.as_ref())?;
-        if self.drop_if_behind_start(now)? {
-            return Ok(());
+        let mut found: Vec<(i32, i64)> = Vec::new();
+        for segment in self.segments.iter().filter(|segment| segment.size > 0) {
+            let mut heads = HeadScan::of_segment(segment.file(disk.as_ref())?.as_ref(), segment.base_offset, 0, segment.size);
+            while let Some(head) = heads.next().map_err(unreadable(segment.log_path()))? {
+                let Some(view) = head.view() else { break };
+                if view.leader_epoch() < 0 && found.is_empty() {
+                    return Ok(());
+                }
+                if view.leader_epoch() >= 0 && found.last().is_none_or(|(epoch, _)| view.leader_epoch() > *epoch) {
+                    found.push((view.leader_epoch(), view.base_offset()));
+                }
+            }
+        }
+        if !found.is_empty() {
+            self.epochs = EpochCache::rebuilt(found.into_iter());
+        }
+        Ok(())
+    }
+
+    fn load_clean(&mut self, now: Now, open: &LogOpen) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        let config = self.config.clone();
+        let Some(end) = self.active_mut().activate(disk.as_ref(), &config)? else {
+            tracing::warn!(partition = %self.topic_partition, "recovering the log although it was closed cleanly");
+            // Whatever the checkpoint says: a clean stop has flushed everything.
+            self.recovery_point = self.recovery_point.max(self.active().base_offset);
+            return self.load_unclean(now, open);
+        };
+        self.log_end_offset = end;
+        if self.log_start_offset > end {
+            tracing::error!(
+                partition = %self.topic_partition, log_start_offset = self.log_start_offset, log_end_offset = end,
+                "log-start-offset-checkpoint names an offset beyond the end of a log that was closed cleanly; it is not used"
+            );
+            self.log_start_offset = 0;
         }
         self.log_start_offset = self.log_start_offset.max(self.segments[0].base_offset);
         self.recovery_point = self.log_end_offset;
@@ -139,7 +208,10 @@ impl Log {
         self.replay_producers(from, self.log_end_offset)
     }
 
-    fn load_unclean(&mut self, now: Now, compacted: bool, progress: &RecoveryProgress) -> Result<(), LogError> {
+    fn load_unclean(&mut self, now: Now, open: &LogOpen) -> Result<(), LogError> {
+        let (compacted, progress) = (open.compacted, &*open.progress);
+        let flushed_up_to = if open.refuse_damage { i64::MAX } else { self.recovery_point };
+        let damage = Damage { flushed_up_to, refuse: open.refuse_damage, keep_tail: false };
         let disk = self.disk.clone();
         // A recovery point beyond the files (they were lost or replaced) says nothing about them.
         let first = self.segment_at(self.recovery_point);
@@ -160,7 +232,7 @@ impl Log {
             if at > first {
                 self.write_snapshot(self.segments[at].base_offset)?;
             }
-            let (next, cut) = self.recover_segment(at, progress)?;
+            let (next, cut) = self.recover_segment(at, damage, progress)?;
             progress.read(cut);
             progress.segment_done();
             end = next.unwrap_or(self.segments[at].base_offset);
@@ -190,7 +262,7 @@ impl Log {
     }
 
     /// Reads a whole segment. Returns the offset after its last batch and how many bytes were cut.
-    fn recover_segment(&mut self, at: usize, progress: &RecoveryProgress) -> Result<(Option<i64>, u64), LogError> {
+    fn recover_segment(&mut self, at: usize, damage: Damage, progress: &RecoveryProgress) -> Result<(Option<i64>, u64), LogError> {
         let disk = self.disk.clone();
         let Log { segments, producers, epochs, topic_partition, config, .. } = self;
         let context = producer_state::Context { topic_partition, origin: Origin::Replication, transaction_version: 0 };
@@ -198,7 +270,7 @@ impl Log {
         let path = segment.log_path().to_owned();
         segment.txns.reset(disk.as_ref()).map_err(LogError::io("cannot reset the transaction index of", &path))?;
         let mut next = None;
-        let cut = segment.recover(disk.as_ref(), config, |txns, batch| {
+        let cut = segment.recover(disk.as_ref(), config, damage, |txns, batch| {
             let view = batch.view();
             progress.read(view.size() as u64);
             next = Some(view.next_offset());
@@ -214,7 +286,10 @@ impl Log {
                 match EndTxnMarker::from_batch(batch) {
                     Ok(Some((marker, ts))) => producers.prepare_marker(&mut update, context, &view, first, marker, ts),
                     Ok(None) => Ok(()),
-                    Err(e) => return Err(LogError::corrupt(&path, format!("control batch at offset {first}: {e}"))),
+                    Err(e) => {
+                        tracing::error!(segment = %path.display(), offset = first, problem = %e, "a transaction marker is damaged and not followed");
+                        Ok(())
+                    }
                 }
             } else {
                 producers.prepare(&mut update, context, &view, first, last, view.max_timestamp())
@@ -279,6 +354,11 @@ fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid
     let known = match partition_metadata::read(disk, dir) {
         // Torn by a crash before anything was appended: there is nothing that it could mislabel.
         Err(LogError::Corrupt { .. }) if topic_id.is_some() && !has_data(disk, dir, names) => None,
+        // Whoever opens the log knows by other means whose it is.
+        Err(error @ LogError::Corrupt { .. }) if topic_id.is_some() => {
+            tracing::warn!(%error, "the file is written anew");
+            None
+        }
         known => known?,
     };
     match (known, topic_id) {

@@ -73,7 +73,14 @@ impl Log {
         let segment = &self.segments[at];
         let Some(place) = segment.find(disk, offset)? else { return Ok(None) };
         let next_base = self.segments.get(at + 1).map_or(self.log_end_offset, |next| next.base_offset);
-        let limit = if end >= next_base { segment.size } else { segment.find(disk, end)?.map_or(segment.size, |p| p.position) };
+        let limit = match (end < next_base).then(|| segment.find(disk, end)).transpose() {
+            Ok(None) => segment.size,
+            Ok(Some(found)) => found.map_or(segment.size, |p| p.position),
+            // Somewhere behind the batch that was asked for: what is before that is read batch by batch.
+            Err(LogError::Damaged { .. }) => place.position + place.size,
+            Err(error) => return Err(error),
+        };
+        let limit = limit.min(segment.whole_until(place.position));
         let wanted = if min_one { (max_bytes as u64).max(place.size) } else { max_bytes as u64 };
         // Part of a batch is of no use to anybody: it waits for a fetch that has room for it.
         let len = if wanted < place.size { 0 } else { limit.saturating_sub(place.position).min(wanted) };

@@ -114,6 +114,23 @@ impl Log {
         Ok(())
     }
 
+    /// Rebuilds indexes that were found to be wrong; returns of how many segments.
+    pub fn rebuild_wrong_indexes(&mut self) -> Result<usize, LogError> {
+        let (disk, config) = (self.disk.clone(), self.config.clone());
+        let mut rebuilt = 0;
+        for at in 0..self.segments.len() {
+            let is_active = at + 1 == self.segments.len();
+            let Some(segment) = self.segments.get_mut(at).filter(|segment| segment.is_misled()) else { continue };
+            segment.rebuild_indexes(disk.as_ref(), &config)?;
+            if !is_active {
+                segment.seal(disk.as_ref())?;
+            }
+            tracing::info!(segment = %segment.log_path().display(), "rebuilt the indexes");
+            rebuilt += 1;
+        }
+        Ok(rebuilt)
+    }
+
     /// Renames a segment's files to `.deleted`; `remove_deleted_files` unlinks them later.
     pub(super) fn doom(&mut self, segment: &Segment, now: Now) -> Result<(), LogError> {
         let names = FILES.iter().map(|suffix| file_name(segment.base_offset, suffix));

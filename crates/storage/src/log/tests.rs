@@ -9,6 +9,7 @@ use bytes::Bytes;
 use record::{BatchBuilder, BatchFields, Codec, Compression, EndTxnMarker, Origin, TimestampType, batches};
 
 mod crash;
+mod damage;
 mod every_cut;
 mod golden;
 mod no_space;

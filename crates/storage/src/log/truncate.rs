@@ -117,9 +117,17 @@ impl Log {
         for at in self.segment_at(from)..self.segments.len() {
             let segment = &self.segments[at];
             let (size, path) = (segment.size, segment.log_path().to_owned());
-            let Some(place) = segment.find(disk.as_ref(), from)? else { continue };
+            let place = match segment.find(disk.as_ref(), from) {
+                Ok(Some(place)) => place,
+                Ok(None) => continue,
+                Err(error @ LogError::Damaged { .. }) => {
+                    tracing::error!(partition = %self.topic_partition, %error, "producers of this segment are not known");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let file = segment.file(disk.as_ref())?.clone();
-            let mut heads = HeadScan::new(file.as_ref(), place.position, size);
+            let mut heads = HeadScan::of_segment(file.as_ref(), segment.base_offset, place.position, size);
             while let Some(head) = heads.next().map_err(unreadable(&path))? {
                 let Some(view) = head.view() else { break };
                 if view.base_offset() >= to {
@@ -138,7 +146,10 @@ impl Log {
                     match record::Batch::new(bytes).and_then(|batch| EndTxnMarker::from_batch(&batch)) {
                         Ok(Some((marker, ts))) => self.producers.prepare_marker(&mut update, context, &view, first, marker, ts),
                         Ok(None) => Ok(()),
-                        Err(e) => return Err(LogError::corrupt(path, e.to_string())),
+                        Err(e) => {
+                            tracing::error!(segment = %path.display(), offset = first, problem = %e, "a transaction marker is damaged and not followed");
+                            Ok(())
+                        }
                     }
                 } else {
                     self.producers.prepare(&mut update, context, &view, first, last, view.max_timestamp())
