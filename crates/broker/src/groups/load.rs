@@ -64,7 +64,12 @@ impl Groups {
                 State::Active(Box::new(active))
             }
             Err(error) => {
-                tracing::error!(partition = %partition.topic_partition, error, "groups of this partition cannot be loaded");
+                let dir = partition.with_log(|log| log.dir().display().to_string()).unwrap_or_default();
+                tracing::error!(
+                    partition = %partition.topic_partition, dir, error,
+                    "groups of this partition cannot be loaded and have no coordinator; look at the offset with kafka-dump-log --offsets-decoder, \
+                     and restore the segment from a backup, or delete records up to it with kafka-delete-records; then restart"
+                );
                 State::Failed
             }
         };

@@ -58,6 +58,12 @@ pub fn write(page: &mut Page, broker: &Broker, now: Now) {
     page.gauge(&replicas("partitioncount"), "Partitions on this broker", counts.here);
     page.gauge(&replicas("underreplicatedpartitions"), "Led partitions with replicas out of sync", counts.under_replicated);
     page.gauge(&replicas("reassigningpartitions"), "Led partitions that are being moved", counts.reassigning);
+    let set = broker.replicas();
+    page.gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that have failed", set.offline_dirs().len());
+    let mut family = page.family(Kind::Gauge, "kafka_log_logmanager_logdirectoryoffline", "1 for a log directory that has failed");
+    for dir in set.dirs() {
+        family.sample(&[("logdirectory", (&*dir.path.to_string_lossy()).into())], i32::from(!set.is_online(&dir.path)));
+    }
     let (sessions, partitions) = broker.fetch_session_counts();
     page.gauge("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions", sessions);
     page.gauge("kafka_server_fetchsessioncache_numincrementalfetchpartitionscached", "Partitions in fetch sessions", partitions);
