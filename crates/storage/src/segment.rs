@@ -510,7 +510,7 @@ impl Segment {
     pub fn add_aborted(&mut self, disk: &dyn Disk, txn: &CompletedTxn, last_stable_offset: i64) -> Result<(), LogError> {
         let entry =
             AbortedTxn { producer_id: txn.producer_id, first_offset: txn.first_offset, last_offset: txn.last_offset, last_stable_offset };
-        self.txns.append(disk, entry).map_err(LogError::io("cannot write the transaction index of", self.log.path()))
+        self.txns.note(disk, entry).map_err(LogError::io("cannot write the transaction index of", self.log.path()))
     }
 
     /// Takes the indexes into memory and finds the log end, scanning only behind the last index entry; a wrong index is rebuilt. None: the

@@ -39,11 +39,15 @@ impl AbortedTxn {
 pub(crate) struct TxnIndex {
     path: PathBuf,
     entries: OnceLock<Vec<AbortedTxn>>,
+    /// So many of the last entries are not in the file yet.
+    unwritten: usize,
+    /// The file has changed since it was last handed to a flush.
+    unsynced: bool,
 }
 
 impl TxnIndex {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, entries: OnceLock::new() }
+        Self { path, entries: OnceLock::new(), unwritten: 0, unsynced: false }
     }
 
     /// The file, if this segment is known to have aborted transactions.
@@ -83,13 +87,50 @@ impl TxnIndex {
         Ok(sane)
     }
 
+    /// Adds an entry to the file.
     pub fn append(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
-        let count = self.entries(disk)?.len();
-        disk.open(&self.path, OpenMode::Create)?.write_at(&txn.encode(), (count * SIZE) as u64)?;
+        self.add(disk, txn)?;
+        self.persist(disk)
+    }
+
+    /// Adds what has already happened: on a full disk the entry stays in memory until the next flush, which must not succeed without it.
+    pub fn note(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
+        self.add(disk, txn)?;
+        match self.persist(disk) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
+            persisted => persisted,
+        }
+    }
+
+    fn add(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
+        self.entries(disk)?;
         if let Some(entries) = self.entries.get_mut() {
             entries.push(txn);
+            self.unwritten += 1;
+            self.unsynced = true;
         }
         Ok(())
+    }
+
+    fn persist(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let Some(entries) = self.entries.get() else { return Ok(()) };
+        let written = entries.len() - self.unwritten;
+        let Some(missing) = entries.get(written..).filter(|missing| !missing.is_empty()) else { return Ok(()) };
+        let bytes: Vec<u8> = missing.iter().flat_map(AbortedTxn::encode).collect();
+        disk.open(&self.path, OpenMode::Create)?.write_at(&bytes, (written * SIZE) as u64)?;
+        self.unwritten = 0;
+        Ok(())
+    }
+
+    /// The name of the file, which is complete, if a flush has to sync it.
+    pub fn unsynced(&mut self, disk: &dyn Disk) -> io::Result<Option<&Path>> {
+        self.persist(disk)?;
+        Ok(self.unsynced.then_some(&*self.path))
+    }
+
+    /// A flush has taken it over to sync the file.
+    pub fn handed_over(&mut self) {
+        self.unsynced = false;
     }
 
     pub fn path(&self) -> &Path {
@@ -125,6 +166,7 @@ impl TxnIndex {
 
     pub fn reset(&mut self, disk: &dyn Disk) -> io::Result<()> {
         self.entries = OnceLock::new();
+        self.unwritten = 0;
         match disk.remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
@@ -136,8 +178,13 @@ impl TxnIndex {
         if let Some(entries) = self.entries.get_mut()
             && keep < entries.len()
         {
+            let written = entries.len() - self.unwritten;
             entries.truncate(keep);
-            disk.open(&self.path, OpenMode::ReadWrite)?.set_len((keep * SIZE) as u64)?;
+            self.unwritten = keep.saturating_sub(written);
+            if keep < written {
+                self.unsynced = true;
+                disk.open(&self.path, OpenMode::ReadWrite)?.set_len((keep * SIZE) as u64)?;
+            }
         }
         Ok(())
     }

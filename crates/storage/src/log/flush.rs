@@ -95,6 +95,15 @@ impl Log {
                 if at < active || closing {
                     segment.persist_indexes(disk.as_ref())?;
                 }
+                // Once the recovery point is the end of this segment, nothing rebuilds what aborted in it.
+                let log_path = segment.log_path().to_owned();
+                if let Some(path) =
+                    segment.txns.unsynced(disk.as_ref()).map_err(LogError::io("cannot write the transaction index of", log_path))?
+                {
+                    let file = disk.open(path, OpenMode::Create).map_err(LogError::io("cannot open", path))?;
+                    files.push((path.to_owned(), file));
+                    self.dir_dirty = true;
+                }
             }
             // The segment with the recovery point has its indexes rebuilt after a crash; older ones must be right on disk.
             if (at < active || closing) && !segment.indexes_synced {
@@ -110,6 +119,7 @@ impl Log {
             files.push((path, file));
         }
         // What changes while the job runs is for the next one.
+        self.segments[first..].iter_mut().for_each(|segment| segment.txns.handed_over());
         self.unsynced_snapshots.clear();
         let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
         Ok(Some(FlushJob { up_to: self.log_end_offset, disk, files, dir }))

@@ -256,6 +256,7 @@ impl Log {
             return Ok(());
         }
         self.recovery_point = self.recovery_point.min(end);
+        self.sync_rebuilt_transactions(first)?;
         self.epochs.truncate_from_end(end);
         self.epochs.truncate_from_start(self.log_start_offset);
         self.remove_stray_snapshots()
@@ -308,13 +309,40 @@ impl Log {
                         last_offset: completed.last_offset,
                         last_stable_offset,
                     };
-                    txns.append(disk.as_ref(), aborted).map_err(LogError::io("cannot write the transaction index of", &path))?;
+                    txns.note(disk.as_ref(), aborted).map_err(LogError::io("cannot write the transaction index of", &path))?;
                 }
                 producers.complete(&completed);
             }
             Ok(())
         })?;
         Ok((next, cut))
+    }
+
+    /// The checkpoint may already say that nothing before the log end needs a recovery: what was rebuilt must not be lost with the power.
+    fn sync_rebuilt_transactions(&mut self, first: usize) -> Result<(), LogError> {
+        let disk = self.disk.clone();
+        let mut any = false;
+        for segment in self.segments.iter_mut().skip(first) {
+            let log_path = segment.log_path().to_owned();
+            let path = match segment.txns.unsynced(disk.as_ref()) {
+                Ok(Some(path)) => path.to_owned(),
+                Ok(None) => continue,
+                // There is no room for it: the next flush begins here.
+                Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                    self.recovery_point = self.recovery_point.min(segment.base_offset);
+                    continue;
+                }
+                Err(e) => return Err(LogError::io("cannot write the transaction index of", log_path)(e)),
+            };
+            let sync = || disk.open(&path, OpenMode::ReadWrite)?.sync_data();
+            sync().map_err(LogError::io("cannot sync", &path))?;
+            segment.txns.handed_over();
+            any = true;
+        }
+        match any {
+            true => disk.sync_dir(&self.dir).map_err(LogError::io("cannot sync", &self.dir)),
+            false => Ok(()),
+        }
     }
 
     /// A log that ends below the checkpointed start lost its files: what is left is not what was acknowledged.

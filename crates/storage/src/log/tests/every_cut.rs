@@ -68,6 +68,12 @@ const SCRIPT: &[Step] = {
         Append(1),
         Close,
         Append(1),
+        InTransaction(21, 1),
+        End(21, false),
+        Flush,
+        Checkpoint,
+        Roll,
+        Append(1),
     ]
 };
 
