@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
+use storage::cleaner::{CleanError, Cleaner, Pace, SharedLog};
 use storage::{Log, LogConfig};
 use wire::messages::broker_registration_request::{Feature, Listener};
 use wire::messages::{
@@ -347,6 +348,20 @@ impl SimNode {
         self.settle();
     }
 
+    /// Compacts what is due, as the cleaner threads do; where an earlier life had come to is not remembered.
+    pub fn compact_logs(&mut self) {
+        let mut cleaner = Cleaner::new(64 << 10, 0.9, 4096, [self.seed, 1]);
+        for partition in self.broker.replicas().all() {
+            let shared = SharedPartition(&partition);
+            let job = partition.with_log(|log| if log.config().cleanup_compact { log.to_clean(None, self.now).ok() } else { None });
+            // What fails is tried again next time.
+            if let Some(job) = job.flatten() {
+                let _ = cleaner.clean(&shared, &job, self.now, &AtOnce(self.now.mono));
+            }
+        }
+        self.settle();
+    }
+
     /// Flushes what housekeeping would flush: rolled segments, and what flush.ms asks for.
     pub fn flush_logs(&mut self) {
         self.assignments.step(&self.broker);
@@ -403,6 +418,29 @@ impl SimNode {
     pub fn restart_after_crash(self, lose: impl FnOnce(&Arc<dyn Disk>)) -> SimNode {
         lose(&self.disk);
         self.kill().start().expect("the node starts")
+    }
+}
+
+struct SharedPartition<'a>(&'a Partition);
+
+impl SharedLog for SharedPartition<'_> {
+    fn with(&self, f: &mut dyn FnMut(&mut Log)) -> bool {
+        self.0.with_log(|log| f(log)).is_some()
+    }
+}
+
+/// A cleaner that nothing holds up.
+struct AtOnce(Instant);
+
+impl Pace for AtOnce {
+    fn check(&self) -> Result<(), CleanError> {
+        Ok(())
+    }
+
+    fn moved(&self, _bytes: u64) {}
+
+    fn now(&self) -> Instant {
+        self.0
     }
 }
 

@@ -25,8 +25,12 @@ pub struct Batch {
 pub enum Transaction {
     Open,
     /// The end was asked for, and the answer is not known; a commit may have happened.
-    Asked { commit: bool },
-    Ended { commit: bool },
+    Asked {
+        commit: bool,
+    },
+    Ended {
+        commit: bool,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -122,7 +126,9 @@ impl History {
         let batch = self.batches[at].clone();
         match batch.first_offset {
             Some(known) if known == offset => return,
-            Some(known) => return self.find(format!("batch {at} is {how} at offset {offset}, and is at {known} already: it is there twice")),
+            Some(known) => {
+                return self.find(format!("batch {at} is {how} at offset {offset}, and is at {known} already: it is there twice"));
+            }
             None => {}
         }
         self.batches[at].first_offset = Some(offset);
@@ -141,7 +147,10 @@ impl History {
         let before = known.range(..offset).rev().find_map(same);
         let after = known.range(offset..).find_map(same);
         if before.is_some_and(|(_, sequence)| sequence >= batch.sequence) || after.is_some_and(|(_, sequence)| sequence <= batch.sequence) {
-            self.find(format!("batch {at} (sequence {}) at offset {offset} is out of order: {before:?} before it, {after:?} after", batch.sequence));
+            self.find(format!(
+                "batch {at} (sequence {}) at offset {offset} is out of order: {before:?} before it, {after:?} after",
+                batch.sequence
+            ));
         }
     }
 
@@ -186,13 +195,20 @@ impl History {
     }
 
     fn check_dense(&mut self, partition: usize, reading: &Reading, shown: &BTreeMap<i64, Name>) {
-        let missing: Vec<(i64, Name)> =
-            self.partitions[partition].known.range(reading.start..).filter(|(offset, _)| !shown.contains_key(offset)).map(|(o, n)| (*o, *n)).collect();
+        let missing: Vec<(i64, Name)> = self.partitions[partition]
+            .known
+            .range(reading.start..)
+            .filter(|(offset, _)| !shown.contains_key(offset))
+            .map(|(o, n)| (*o, *n))
+            .collect();
         if let Some((offset, name)) = missing.first() {
             let batch = &self.batches[name.0];
             self.find(format!(
                 "partition {partition}: record {name:?} at offset {offset} is lost ({} in all; acknowledged: {}); the log is {}..{}",
-                missing.len(), batch.acknowledged, reading.start, reading.end
+                missing.len(),
+                batch.acknowledged,
+                reading.start,
+                reading.end
             ));
         }
         let hole = (reading.start..reading.end).find(|offset| !shown.contains_key(offset) && !reading.markers.contains(offset));
@@ -241,13 +257,16 @@ impl History {
             };
             if expected.is_some_and(|expected| expected != is_seen) {
                 let transaction = self.batches[name.0].transaction.map(|t| (t, self.transactions[t]));
-                self.find(format!("partition {partition}: record {name:?} at offset {offset} of {transaction:?} is seen as committed: {is_seen}"));
+                self.find(format!(
+                    "partition {partition}: record {name:?} at offset {offset} of {transaction:?} is seen as committed: {is_seen}"
+                ));
             }
         }
         if reading.stable > reading.end {
             self.find(format!("partition {partition}: the last stable offset {} is beyond the end {}", reading.stable, reading.end));
         }
-        let is_open = |(_, (batch, _)): &(&i64, &Name)| self.batches[*batch].transaction.is_some_and(|t| self.transactions[t] == Transaction::Open);
+        let is_open =
+            |(_, (batch, _)): &(&i64, &Name)| self.batches[*batch].transaction.is_some_and(|t| self.transactions[t] == Transaction::Open);
         if let Some((open, _)) = shown.iter().find(is_open)
             && reading.stable > *open
         {
@@ -273,7 +292,10 @@ impl History {
         };
         if !fits {
             let newest = from.map(|at| commits[at]);
-            self.find(format!("group {group} shows offset {offset:?}; the newest that was acknowledged is {newest:?} of {} commits", commits.len()));
+            self.find(format!(
+                "group {group} shows offset {offset:?}; the newest that was acknowledged is {newest:?} of {} commits",
+                commits.len()
+            ));
         }
     }
 
@@ -286,9 +308,11 @@ impl History {
             for (at, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.transaction == Some(t) && batch.acknowledged) {
                 let (Some(reading), Some(first)) = (readings.get(&batch.partition), batch.first_offset) else { continue };
                 let is_left = |i: &usize| first + *i as i64 >= reading.start && reading.records.iter().any(|(_, name)| *name == (at, *i));
-                hidden = hidden.or((0..batch.records.len()).filter(is_left).map(|i| (at, i)).find(|name| !reading.committed.contains(name)));
+                hidden =
+                    hidden.or((0..batch.records.len()).filter(is_left).map(|i| (at, i)).find(|name| !reading.committed.contains(name)));
             }
-            let newest = |group: &usize| self.commits[group].iter().rev().find(|c| c.transaction.is_some_and(|o| self.is_committed(o, &seen)));
+            let newest =
+                |group: &usize| self.commits[group].iter().rev().find(|c| c.transaction.is_some_and(|o| self.is_committed(o, &seen)));
             for (group, commits) in &self.commits {
                 let mine = commits.iter().rev().find(|c| c.transaction == Some(t) && c.acknowledged);
                 if let (Some(mine), Some(shown)) = (mine, groups.get(group))

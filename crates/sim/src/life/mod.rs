@@ -176,8 +176,16 @@ impl Life {
         let all: [(&str, bool, &[(&str, &str)]); 6] = [
             ("plain", false, &[SEGMENT]),
             ("safe", false, &[("flush.messages", "1"), SEGMENT]),
-            ("compacted", true, &[("cleanup.policy", "compact"), SEGMENT, ("min.cleanable.dirty.ratio", "0.01"), ("delete.retention.ms", "5000")]),
-            ("both", true, &[("cleanup.policy", "compact,delete"), SEGMENT, ("min.cleanable.dirty.ratio", "0.01"), ("flush.messages", "1")]),
+            (
+                "compacted",
+                true,
+                &[("cleanup.policy", "compact"), SEGMENT, ("min.cleanable.dirty.ratio", "0.01"), ("delete.retention.ms", "5000")],
+            ),
+            (
+                "both",
+                true,
+                &[("cleanup.policy", "compact,delete"), SEGMENT, ("min.cleanable.dirty.ratio", "0.01"), ("flush.messages", "1")],
+            ),
             ("stamped", false, &[("message.timestamp.type", "LogAppendTime"), SEGMENT]),
             ("again", false, &[SEGMENT]),
         ];
@@ -243,7 +251,10 @@ impl Life {
             75..77 => self.delete_and_create(),
             77..80 => self.with_node(SimNode::write_checkpoints),
             80..84 => self.with_node(SimNode::flush_logs),
-            84..87 => self.with_node(SimNode::clean_logs),
+            84..87 => {
+                self.with_node(SimNode::compact_logs);
+                self.with_node(SimNode::clean_logs);
+            }
             87..90 => {
                 let ms = self.rng.u64(1..4_000);
                 self.with_node(|node| node.advance(Duration::from_millis(ms)));
@@ -387,7 +398,8 @@ impl Life {
             let history = self.places[place].history;
             let is_short = self.history.partitions[history].last_known().is_some_and(|last| reading.end <= last);
             // While a disk is full or failing, what a start found may wait for its flush before it is shown.
-            if self.faulty && is_short {
+            let may_be_lost = self.unread.get(&history) == Some(&End::Power) && !self.history.partitions[history].durable;
+            if self.faulty && is_short && !may_be_lost {
                 return;
             }
             let ended = self.unread.remove(&history);

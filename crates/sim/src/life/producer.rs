@@ -84,7 +84,12 @@ fn judge(code: i16) -> Result<(), Next> {
     use ErrorCode::*;
     match ErrorCode::from_code(code) {
         None => Ok(()),
-        InvalidProducerEpoch | ProducerFenced | InvalidTxnState | UnknownProducerId | InvalidProducerIdMapping | TransactionAbortable
+        InvalidProducerEpoch
+        | ProducerFenced
+        | InvalidTxnState
+        | UnknownProducerId
+        | InvalidProducerIdMapping
+        | TransactionAbortable
         | OutOfOrderSequenceNumber => Err(Next::Anew),
         _ => Err(Next::Retry),
     }

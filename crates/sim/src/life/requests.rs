@@ -81,8 +81,7 @@ pub fn offset_of(group: &str, topic: &str) -> OffsetFetchRequest {
 
 /// Makes the topic of the coordinator, if it is not there yet.
 pub fn find_coordinator(client: &mut Client, node: &mut SimNode, key: &str, transactional: bool) {
-    let request =
-        FindCoordinatorRequest { key_type: i8::from(transactional), coordinator_keys: vec![key.into()], ..Default::default() };
+    let request = FindCoordinatorRequest { key_type: i8::from(transactional), coordinator_keys: vec![key.into()], ..Default::default() };
     client.attempt(node, &request, 4);
 }
 
@@ -141,13 +140,7 @@ pub fn add_partition(id: &str, producer_id: i64, epoch: i16, topic: &str, index:
 }
 
 pub fn add_offsets(id: &str, producer_id: i64, epoch: i16, group: &str) -> AddOffsetsToTxnRequest {
-    AddOffsetsToTxnRequest {
-        transactional_id: id.into(),
-        producer_id,
-        producer_epoch: epoch,
-        group_id: group.into(),
-        ..Default::default()
-    }
+    AddOffsetsToTxnRequest { transactional_id: id.into(), producer_id, producer_epoch: epoch, group_id: group.into(), ..Default::default() }
 }
 
 pub fn commit_in_transaction(id: &str, producer_id: i64, epoch: i16, group: &str, topic: &str, offset: i64) -> TxnOffsetCommitRequest {
