@@ -278,7 +278,7 @@ async fn write_once(report: &Report, producer: &Producer, value: &str, number: u
             return Fate::Aborted;
         }
     }
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         back_out(report, producer, value).await;
         return Fate::Aborted;
     }

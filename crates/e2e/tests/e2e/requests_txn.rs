@@ -440,9 +440,9 @@ fn open_transactions(a: &mut Asker) {
     let topic = "t-lso";
     let ids: Vec<Id> = (0..3).map(|n| initialise(a, &format!("lso, init {n}"), 4, init(&format!("t-lso-{n}")))).collect();
     let tid = |n: usize| format!("t-lso-{n}");
-    for n in 0..3 {
-        add_when_over(a, &format!("lso, add {n}"), 3, add(&tid(n), ids[n], topic, &[0]));
-        a.ask(&format!("lso, produce {n}"), 11, produce(Some(&tid(n)), vec![to(topic, 0, batch(ids[n], 0, 2, true))]));
+    for (n, id) in ids.iter().enumerate() {
+        add_when_over(a, &format!("lso, add {n}"), 3, add(&tid(n), *id, topic, &[0]));
+        a.ask(&format!("lso, produce {n}"), 11, produce(Some(&tid(n)), vec![to(topic, 0, batch(*id, 0, 2, true))]));
     }
     a.ask("lso, outside of any", 11, produce(None, vec![to(topic, 0, batch(Id(-1, -1), -1, 2, false))]));
     look(a, "lso, three open", topic);
@@ -452,9 +452,9 @@ fn open_transactions(a: &mut Asker) {
         look(a, &format!("lso, {n} ended"), topic);
     }
     // Stable data, then an open transaction, and behind it one that is aborted: what is aborted lies beyond what may be read.
-    for n in 0..3 {
-        add_when_over(a, &format!("lso, second add {n}"), 3, add(&tid(n), ids[n], topic, &[0]));
-        a.ask(&format!("lso, second produce {n}"), 11, produce(Some(&tid(n)), vec![to(topic, 0, batch(ids[n], 2, 1, true))]));
+    for (n, id) in ids.iter().enumerate() {
+        add_when_over(a, &format!("lso, second add {n}"), 3, add(&tid(n), *id, topic, &[0]));
+        a.ask(&format!("lso, second produce {n}"), 11, produce(Some(&tid(n)), vec![to(topic, 0, batch(*id, 2, 1, true))]));
     }
     for n in [2, 1, 0] {
         a.ask(&format!("lso, second end {n}"), 4, end(&tid(n), ids[n], n == 1));
