@@ -274,10 +274,9 @@ impl PartitionSet {
     fn may_be_in_failed_dir(&self, registration: &metadata::Partition) -> bool {
         let assigned = registration.directory_of(self.broker_id).unwrap_or(directory_id::UNASSIGNED);
         let offline = self.offline.read();
-        let is_new = || self.has_applied.load(Ordering::Relaxed);
-        !offline.is_empty()
-            && !(assigned == directory_id::UNASSIGNED && is_new())
-            && !self.dirs.iter().any(|dir| dir.id == assigned && !offline.contains(&dir.path))
+        let is_new = assigned == directory_id::UNASSIGNED && self.has_applied.load(Ordering::Relaxed);
+        let in_healthy_dir = self.dirs.iter().any(|dir| dir.id == assigned && !offline.contains(&dir.path));
+        !(offline.is_empty() || is_new || in_healthy_dir)
     }
 
     fn create(
