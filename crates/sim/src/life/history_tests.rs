@@ -7,8 +7,8 @@ const K: Option<u64> = None;
 
 /// Partition 0 plain, 1 compacted, 2 plain and durable; batches 0 and 1 of producer 0 in partition 0, acknowledged at offsets 0 and 2.
 fn history() -> History {
-    let mut history = History::default();
-    history.partitions = vec![Partition::default(), Partition::new(true, false), Partition::new(false, true)];
+    let partitions = vec![Partition::default(), Partition::new(true, false), Partition::new(false, true)];
+    let mut history = History { partitions, ..History::default() };
     let first = history.send(0, 0, 0, None, vec![(K, false), (K, false)]);
     let second = history.send(0, 0, 2, None, vec![(K, false)]);
     history.acknowledge(first, 0);
