@@ -286,6 +286,10 @@ impl Life {
         let Some(node) = self.node.take() else { return };
         self.summary.trace.push(format!("ends: {end:?}, {:?}", node.died));
         self.stopped = Some(f(node));
+        // Who restarts on a disk that has forgotten what it was to write cannot know: it is left to the operator to check it first.
+        if self.faulty {
+            self.disk.remount();
+        }
         self.note_end(end);
     }
 
@@ -380,7 +384,13 @@ impl Life {
                 self.disk.set_free_space_of(&dir, Some(self.rng.u64(0..4_000)));
             }
             2 => self.disk.set_faults(&dir, Faults { short_reads: true, ..Faults::default() }),
+            // A disk that fails syncs may lose what nobody has promised to be there.
+            _ if self.kind != Kind::Durable && has_metadata => {}
             3 if !has_metadata => {
+                self.summary.error_phases += 1;
+                self.disk.set_faults(&dir, Faults { broken: true, ..Faults::default() });
+            }
+            _ if self.kind != Kind::Durable => {
                 self.summary.error_phases += 1;
                 self.disk.set_faults(&dir, Faults { broken: true, ..Faults::default() });
             }

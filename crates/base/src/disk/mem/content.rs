@@ -78,9 +78,25 @@ impl Content {
         }
     }
 
-    /// A power cut: back to what is durable, and of each pending change as much as `survival` lets through.
-    pub fn crash(&mut self, survival: Survival, rng: &mut fastrand::Rng) {
+    /// What a failed sync has forgotten is not there any more, as after the file system was mounted again.
+    pub fn forget_lost(&mut self) {
+        if self.changes.iter().all(|change| change.fate != Fate::Lost) {
+            return;
+        }
         let changes = std::mem::take(&mut self.changes);
+        self.undo(&changes);
+        for change in changes.into_iter().filter(|change| change.fate != Fate::Lost) {
+            match &change.kind {
+                Kind::Write { offset, data } => self.write(*offset, data),
+                Kind::SetLen(len) => self.set_len(*len),
+            }
+            if let Some(again) = self.changes.last_mut() {
+                again.fate = change.fate;
+            }
+        }
+    }
+
+    fn undo(&mut self, changes: &[Change]) {
         for change in changes.iter().rev() {
             match &change.kind {
                 Kind::Write { offset, .. } => {
@@ -95,6 +111,12 @@ impl Content {
                 }
             }
         }
+    }
+
+    /// A power cut: back to what is durable, and of each pending change as much as `survival` lets through.
+    pub fn crash(&mut self, survival: Survival, rng: &mut fastrand::Rng) {
+        let changes = std::mem::take(&mut self.changes);
+        self.undo(&changes);
         for change in &changes {
             let survives = match (change.fate, survival) {
                 (Fate::Durable, _) => Part::Whole,

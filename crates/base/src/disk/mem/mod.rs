@@ -142,6 +142,15 @@ impl MemDisk {
         state.generation += 1;
     }
 
+    /// The file systems are mounted again: what failed syncs have forgotten is gone for readers too. Open handles are of no use afterwards.
+    pub fn remount(&self) {
+        let files = self.shared.dirty.lock().files.clone();
+        for file in files {
+            file.content.lock().forget_lost();
+        }
+        self.shared.state.lock().generation += 1;
+    }
+
     /// Makes every name that exists now durable, as if all directories had been synced.
     pub fn sync_names(&self) {
         for dir in std::mem::take(&mut self.shared.dirty.lock().dirs) {
