@@ -177,7 +177,10 @@ impl History {
         // A power cut may take an end that was not flushed.
         let lossy = ended == Some(End::Power) && !self.partitions[partition].durable;
         if lossy {
-            let lost = self.partitions[partition].known.split_off(&reading.end);
+            // In a compacted log nobody can tell a lost end of a segment from what the cleaner took out of it.
+            let last = shown.last_key_value().map_or(reading.start, |(offset, _)| offset + 1);
+            let end = if self.partitions[partition].compacted { last } else { reading.end };
+            let lost = self.partitions[partition].known.split_off(&end);
             for (batch, _) in lost.into_values() {
                 self.batches[batch].first_offset = None;
                 self.batches[batch].acknowledged = false;

@@ -145,6 +145,7 @@ impl Life {
             props.push(("log.flush.interval.messages", "1"));
         }
         let now = Now { mono: base::Instant::from_nanos(1_000_000_000), wall_ms: 1_700_000_000_000 };
+        disk.set_time(now.wall_ms);
         let node = SimNode::start(Options { disk: Arc::new(disk.clone()), props, seed, now });
         let mut life = Life {
             rng,
@@ -162,6 +163,7 @@ impl Life {
             unread: BTreeMap::new(),
             faulty: false,
         };
+        life.disk.set_time(now.wall_ms);
         life.create_topics();
         life.producers.push(Producer::idempotent());
         life.producers.push(Producer::idempotent());
@@ -219,6 +221,7 @@ impl Life {
     /// One request; `None` when the answer never came.
     fn ask<R: wire::Request>(&mut self, request: &R, version: i16) -> Option<R::Response> {
         let node = self.node.as_mut()?;
+        self.disk.set_time(node.now.wall_ms);
         let response = self.client.attempt(node, request, version);
         let text = format!("{} {request:?} -> {response:?}", R::NAME);
         self.summary.trace.push(text);
@@ -279,6 +282,8 @@ impl Life {
     fn with_node(&mut self, f: impl FnOnce(&mut SimNode)) {
         if let Some(node) = self.node.as_mut() {
             f(node);
+            // Retention looks at the age of files whose records are all compacted away.
+            self.disk.set_time(node.now.wall_ms);
         }
     }
 
@@ -330,6 +335,7 @@ impl Life {
         if self.kind != Kind::Killed && self.rng.u32(0..4) == 0 {
             self.disk.cut_power_at(Some(self.disk.operations() + self.rng.u64(1..40)));
         }
+        self.disk.set_time(stopped.now.wall_ms);
         let started = stopped.start();
         self.summary.trace.push(format!("starts: {:?}, without power: {}", started.as_ref().err(), self.disk.is_off()));
         if self.disk.is_off() {

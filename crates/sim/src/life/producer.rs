@@ -232,8 +232,10 @@ impl Life {
             // Out of order because it is out of order; or so old that the node has forgotten it.
             Err(Next::Anew) if code == ErrorCode::OutOfOrderSequenceNumber.code() && (is_known || !is_next) => {}
             Err(Next::Anew) => {
-                // Nothing was lost that the node could have forgotten.
-                if self.producers[at].transactional.is_none() && self.kind != Kind::Lossy {
+                // After a start a node knows the last batch of a producer only, as Kafka does: what came before that and was not answered is
+                // neither new nor known to it.
+                let is_before_others = part.acknowledged.iter().any(|other| other.sequence > sent.sequence);
+                if !is_before_others && self.producers[at].transactional.is_none() && self.kind != Kind::Lossy {
                     let batch = &self.history.batches[sent.batch];
                     self.history.findings.push(format!("idempotent producer {at} cannot go on: error {code} for {batch:?}"));
                 }
