@@ -226,8 +226,12 @@ impl History {
         for (offset, name) in self.partitions[partition].known.range(reading.start..) {
             let batch = &self.batches[name.0];
             let counts = batch.transaction.is_none_or(|t| self.transactions[t] == Transaction::Ended { commit: true });
-            if let (Some(key), true) = (batch.records[name.1].0, counts) {
-                last.insert(key, (*offset, *name));
+            let may_count = batch.transaction.is_some_and(|t| self.transactions[t] == Transaction::Asked { commit: true });
+            match batch.records[name.1].0 {
+                Some(key) if counts => drop(last.insert(key, (*offset, *name))),
+                // One that may have been committed may have taken the place of the one before.
+                Some(key) if may_count => drop(last.remove(&key)),
+                _ => {}
             }
         }
         for (key, (offset, name)) in last {
