@@ -407,7 +407,8 @@ async fn read<T>(load: &Load, bootstrap: &str, topic: &str, parse: impl Fn(&str)
     let mut out: BTreeMap<i32, Vec<T>> = (0..PARTITIONS).map(|partition| (partition, Vec::new())).collect();
     let partitions: Vec<TopicPartition> = (0..PARTITIONS).map(|partition| TopicPartition::new(topic, partition)).collect();
     let reading = async {
-        let mut consumer = Consumer::new(config(bootstrap).with("isolation.level", "read_committed").with("auto.offset.reset", "earliest"))?;
+        let mut consumer =
+            Consumer::new(config(bootstrap).with("isolation.level", "read_committed").with("auto.offset.reset", "earliest"))?;
         let ends = consumer.end_offsets(&partitions).await?;
         consumer.assign(partitions.clone())?;
         let limit = Instant::now() + PATIENCE;
