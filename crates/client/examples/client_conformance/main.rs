@@ -46,7 +46,9 @@ impl Bench {
 
     pub async fn topic(&self, part: &str, partitions: i32) -> Result<String, String> {
         let name = self.name(part);
-        let created = self.admin.create_topics(vec![NewTopic::new(&name, partitions, 1)], Default::default()).await.map_err(text)?;
+        // Records of 1970, as `fill` writes them, are there to stay.
+        let topic = NewTopic::new(&name, partitions, 1).config("retention.ms", -1);
+        let created = self.admin.create_topics(vec![topic], Default::default()).await.map_err(text)?;
         match created.into_iter().next() {
             Some((_, Ok(_))) => {
                 self.settled(&name, partitions).await?;

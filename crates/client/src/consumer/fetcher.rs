@@ -251,6 +251,7 @@ impl Fetcher {
             ..Default::default()
         };
         self.in_flight.insert(node);
+        tracing::trace!(node, version, session = request.session_id, epoch = request.session_epoch, ?asked, "fetch");
         let (events, answered) = (self.events.clone(), connection.clone());
         let sent = self.shared.now();
         let deadline = self.shared.now() + config.connection.request_timeout.max(config.fetch_max_wait * 2);
@@ -299,6 +300,7 @@ impl Fetcher {
             tracing::debug!(node, "fetch session starts over: {}", ErrorCode::from_code(response.error_code));
             return;
         }
+        tracing::trace!(node, session = response.session_id, topics = response.responses.len(), "fetched");
         let mut news = false;
         for topic in response.responses {
             let name =
