@@ -71,9 +71,10 @@ impl EpochCache {
         self.epochs.last_key_value().map(|(epoch, start)| (*epoch, *start))
     }
 
-    /// (epoch, end offset) for OffsetsForLeaderEpoch; None when the epoch is unknown or too new.
+    /// (epoch, end offset) for OffsetsForLeaderEpoch; None when the epoch is not defined (-1) or too new. One that is older than all, and
+    /// be it no epoch, ends where the log starts.
     pub fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
-        if epoch < 0 {
+        if epoch == -1 {
             return None;
         }
         if self.latest().is_some_and(|(latest, _)| latest == epoch) {
@@ -136,6 +137,8 @@ mod tests {
         assert_eq!(cache.end_offset_for(0, 40), Some((0, 0)));
         assert_eq!(cache.end_offset_for(8, 40), None);
         assert_eq!(cache.end_offset_for(-1, 40), None);
+        assert_eq!(cache.end_offset_for(-2, 40), Some((-2, 0)));
+        assert_eq!(EpochCache::default().end_offset_for(-2, 40), None);
     }
 
     #[test]

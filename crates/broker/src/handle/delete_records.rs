@@ -4,6 +4,7 @@ use crate::answer::Handled;
 use crate::auto_create::is_internal;
 use crate::context::Context;
 use replica::PartitionError;
+use std::collections::BTreeMap;
 use wire::ErrorCode;
 use wire::messages::delete_records_request::DeleteRecordsPartition;
 use wire::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
@@ -12,9 +13,14 @@ use wire::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 const HIGH_WATERMARK: i64 = -1;
 
 pub(super) fn handle(c: &mut Context, request: DeleteRecordsRequest) -> Handled {
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|asked| {
-            let result = delete(c, &topic.name, asked);
+    // Where a partition is named twice, the last counts; each topic is answered for once.
+    let mut wanted = BTreeMap::<&str, BTreeMap<i32, &DeleteRecordsPartition>>::new();
+    for (topic, asked) in request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (&*t.name, p))) {
+        wanted.entry(topic).or_default().insert(asked.partition_index, asked);
+    }
+    let topics = wanted.into_iter().map(|(topic, partitions)| {
+        let partitions = partitions.into_values().map(|asked| {
+            let result = delete(c, topic, asked);
             let (low_watermark, error) = result.map_or_else(|e| (-1, e.code), |low| (low, ErrorCode::None));
             DeleteRecordsPartitionResult {
                 partition_index: asked.partition_index,
@@ -23,7 +29,7 @@ pub(super) fn handle(c: &mut Context, request: DeleteRecordsRequest) -> Handled 
                 ..Default::default()
             }
         });
-        DeleteRecordsTopicResult { name: topic.name.clone(), partitions: partitions.collect(), ..Default::default() }
+        DeleteRecordsTopicResult { name: topic.to_owned(), partitions: partitions.collect(), ..Default::default() }
     });
     let topics = topics.collect();
     c.answer(&DeleteRecordsResponse { topics, ..Default::default() })

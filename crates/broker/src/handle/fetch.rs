@@ -9,7 +9,7 @@ use base::{Instant, Now};
 use replica::{FetchRead, Partition, PartitionError, Watch};
 use std::sync::Arc;
 use std::task::Waker;
-use storage::ReadLimit;
+use storage::{Log, ReadLimit};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use wire::messages::fetch_response::{AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData};
 use wire::messages::{FetchRequest, FetchResponse};
@@ -89,6 +89,9 @@ enum Got {
     Diverging {
         epoch: i32,
         end_offset: i64,
+        high_watermark: i64,
+        last_stable_offset: i64,
+        log_start_offset: i64,
     },
     Refused(PartitionError),
 }
@@ -141,13 +144,10 @@ impl Fetch {
         };
         let epoch = Some(want.current_leader_epoch);
         if want.last_fetched_epoch >= 0 {
-            match partition.with_leader_log(epoch, |log| log.end_offset_for_epoch(want.last_fetched_epoch)) {
+            match partition.with_leader_log(epoch, |log| diverging(log, want)) {
                 Err(error) => return Got::Refused(error),
-                Ok(None) => return Got::Refused(ErrorCode::OffsetOutOfRange.into()),
-                Ok(Some((epoch, end_offset))) if epoch < want.last_fetched_epoch || end_offset < want.fetch_offset => {
-                    return Got::Diverging { epoch, end_offset };
-                }
-                Ok(Some(_)) => {}
+                Ok(Some(got)) => return got,
+                Ok(None) => {}
             }
         }
         let max_bytes = left.min(want.max_bytes.max(0) as usize);
@@ -224,6 +224,24 @@ fn find(broker: &Broker, want: &Want) -> Result<Arc<Partition>, ErrorCode> {
     broker.replicas().get_by_id(want.topic_id, want.partition).ok_or(ErrorCode::NotLeaderOrFollower)
 }
 
+/// Where the log parts from what the client has of it; None when it has the same.
+fn diverging(log: &Log, want: &Want) -> Option<Got> {
+    let Some((epoch, end_offset)) = log.end_offset_for_epoch(want.last_fetched_epoch) else {
+        return Some(Got::Refused(ErrorCode::OffsetOutOfRange.into()));
+    };
+    // Whoever is below the log's start has to know that first: there is nothing to truncate to.
+    if want.fetch_offset < log.log_start_offset() {
+        return Some(Got::Refused(ErrorCode::OffsetOutOfRange.into()));
+    }
+    (epoch < want.last_fetched_epoch || end_offset < want.fetch_offset).then(|| Got::Diverging {
+        epoch,
+        end_offset,
+        high_watermark: log.high_watermark(),
+        last_stable_offset: log.last_stable_offset(),
+        log_start_offset: log.log_start_offset(),
+    })
+}
+
 /// Counts a partition as one fetched, for all topics and for its own.
 fn count(broker: &Broker, want: &Want, got: &Got) {
     let metrics = broker.metrics();
@@ -250,7 +268,13 @@ fn told(got: &Got) -> Told {
             log_start_offset: read.log_start_offset,
             diverging: false,
         },
-        Got::Diverging { .. } => Told { has_records: false, is_error: false, high_watermark: -1, log_start_offset: -1, diverging: true },
+        Got::Diverging { high_watermark, log_start_offset, .. } => Told {
+            has_records: false,
+            is_error: false,
+            high_watermark: *high_watermark,
+            log_start_offset: *log_start_offset,
+            diverging: true,
+        },
         Got::Refused(_) => Told { has_records: false, is_error: true, high_watermark: -1, log_start_offset: -1, diverging: false },
     }
 }
@@ -266,9 +290,14 @@ fn partition_data(broker: &Broker, version: i16, want: &Want, got: Got) -> Parti
             records: Some(Records::from_segments(read.records)),
             ..base
         },
-        Got::Diverging { epoch, end_offset } => {
-            PartitionData { high_watermark: -1, diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() }, ..base }
-        }
+        Got::Diverging { epoch, end_offset, high_watermark, last_stable_offset, log_start_offset } => PartitionData {
+            high_watermark,
+            last_stable_offset,
+            log_start_offset,
+            diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() },
+            aborted_transactions: None,
+            ..base
+        },
         Got::Refused(error) => {
             let mut data = PartitionData { error_code: error.code.code(), high_watermark: -1, ..base };
             if !matches!(error.code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {

@@ -17,9 +17,28 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
+/// Who asks as a consumer; all others may see records before consumers do.
+const CONSUMER: i32 = -1;
+
+/// Where what the asker could fetch ends.
+#[derive(Clone, Copy)]
+enum Bound {
+    HighWatermark,
+    LastStable,
+    LogEnd,
+}
+
 pub(super) fn handle(c: &mut Context, request: ListOffsetsRequest) -> Handled {
+    let bound = match (request.replica_id, request.isolation_level) {
+        (CONSUMER, READ_UNCOMMITTED) => Ok(Bound::HighWatermark),
+        (CONSUMER, READ_COMMITTED) => Ok(Bound::LastStable),
+        (_, READ_UNCOMMITTED | READ_COMMITTED) => Ok(Bound::LogEnd),
+        // What Kafka makes of an isolation level that it does not know.
+        _ => Err(ErrorCode::UnknownServerError),
+    };
     let mut seen = BTreeSet::new();
     let mut duplicates = BTreeSet::new();
     for (topic, partition) in request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (&t.name, p.partition_index))) {
@@ -29,10 +48,14 @@ pub(super) fn handle(c: &mut Context, request: ListOffsetsRequest) -> Handled {
     }
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|p| {
+            let bound = match bound {
+                Ok(bound) => bound,
+                Err(error) => return refused(p, error),
+            };
             if duplicates.contains(&(&topic.name, p.partition_index)) {
                 return refused(p, ErrorCode::InvalidRequest);
             }
-            partition(c, &topic.name, p, request.isolation_level).unwrap_or_else(|error| refused(p, error.code))
+            partition(c, &topic.name, p, bound).unwrap_or_else(|error| refused(p, error.code))
         });
         ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect(), ..Default::default() }
     });
@@ -40,12 +63,7 @@ pub(super) fn handle(c: &mut Context, request: ListOffsetsRequest) -> Handled {
     c.answer(&ListOffsetsResponse { topics, ..Default::default() })
 }
 
-fn partition(
-    c: &Context,
-    topic: &str,
-    asked: &ListOffsetsPartition,
-    isolation: i8,
-) -> Result<ListOffsetsPartitionResponse, PartitionError> {
+fn partition(c: &Context, topic: &str, asked: &ListOffsetsPartition, bound: Bound) -> Result<ListOffsetsPartitionResponse, PartitionError> {
     let needs_version = match asked.timestamp {
         MAX_TIMESTAMP => 7,
         EARLIEST_LOCAL => 8,
@@ -62,8 +80,7 @@ fn partition(
     }
     let partition = c.broker.replicas().get(topic, asked.partition_index).ok_or(ErrorCode::NotLeaderOrFollower)?;
     let leader_epoch = partition.leader_epoch();
-    let found =
-        partition.with_leader_log(Some(asked.current_leader_epoch), |log| look_up(log, asked.timestamp, isolation, leader_epoch))??;
+    let found = partition.with_leader_log(Some(asked.current_leader_epoch), |log| look_up(log, asked.timestamp, bound, leader_epoch))??;
     Ok(ListOffsetsPartitionResponse {
         partition_index: asked.partition_index,
         timestamp: found.timestamp,
@@ -81,9 +98,12 @@ struct Found {
 
 const NOTHING: Found = Found { timestamp: -1, offset: -1, leader_epoch: None };
 
-fn look_up(log: &mut Log, timestamp: i64, isolation: i8, leader_epoch: i32) -> Result<Found, LogError> {
-    // What a consumer of this isolation level could fetch ends here.
-    let end = if isolation == READ_COMMITTED { log.last_stable_offset() } else { log.high_watermark() };
+fn look_up(log: &mut Log, timestamp: i64, bound: Bound, leader_epoch: i32) -> Result<Found, LogError> {
+    let end = match bound {
+        Bound::HighWatermark => log.high_watermark(),
+        Bound::LastStable => log.last_stable_offset(),
+        Bound::LogEnd => log.log_end_offset(),
+    };
     let below_end = |found: Option<storage::TimestampOffset>| match found.filter(|f| f.offset < end) {
         Some(f) => Found { timestamp: f.timestamp, offset: f.offset, leader_epoch: f.leader_epoch },
         None => NOTHING,

@@ -24,6 +24,7 @@ mod requests;
 mod requests_admin;
 mod requests_groups;
 mod requests_moves;
+mod requests_offsets;
 mod requests_txn;
 mod requests_txn_coordinator;
 mod round_trip;
