@@ -178,6 +178,7 @@ impl Broker {
         let gone = self.replicas.directory_failed(dir);
         for partition in &gone {
             self.groups.log_failed(partition, now);
+            self.txns.log_failed(partition);
         }
         gone
     }

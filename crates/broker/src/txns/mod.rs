@@ -262,6 +262,13 @@ impl Txns {
         self.alarm.lock().waker.wake_by_ref();
     }
 
+    /// The directory of a partition has failed; if it was one of ours, its transactions have no coordinator any more.
+    pub fn log_failed(&self, partition: &TopicPartition) {
+        if partition.topic == TRANSACTION_STATE_TOPIC {
+            self.resign(partition.partition);
+        }
+    }
+
     fn resign(&self, index: i32) {
         let Some(cell) = self.shards.write().remove(&index) else { return };
         if let State::Active(mut active) = std::mem::replace(&mut cell.lock().state, State::Gone) {
