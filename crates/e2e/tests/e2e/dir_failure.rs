@@ -82,6 +82,8 @@ struct Lost {
     partition: i32,
     group: String,
     kept_group: String,
+    transactional_id: String,
+    kept_transactional_id: String,
     topic_id: Uuid,
 }
 
@@ -92,6 +94,10 @@ impl Lost {
 
     fn group(&self, lost: bool) -> &str {
         if lost { &self.group } else { &self.kept_group }
+    }
+
+    fn transactional_id(&self, lost: bool) -> &str {
+        if lost { &self.transactional_id } else { &self.kept_transactional_id }
     }
 }
 
@@ -147,12 +153,15 @@ fn partition_on_second(a: &mut Asker, topic: &str) -> i32 {
 
 fn prepare(a: &mut Asker) -> Lost {
     create(a, &[TOPIC]);
-    wait::until("the coordinator is there", || {
-        let find = FindCoordinatorRequest { coordinator_keys: vec!["f-g0".into()], ..Default::default() };
-        let answer = a.send(&find, 4).ok()?;
-        (answer.coordinators.first()?.error_code == 0).then_some(())
-    });
+    for key_type in [0, 1] {
+        wait::until("the coordinator is there", || {
+            let find = FindCoordinatorRequest { coordinator_keys: vec!["f-g0".into()], key_type, ..Default::default() };
+            let answer = a.send(&find, 4).ok()?;
+            (answer.coordinators.first()?.error_code == 0).then_some(())
+        });
+    }
     let offsets_partition = partition_on_second(a, "__consumer_offsets");
+    let transactions_partition = partition_on_second(a, "__transaction_state");
     let group = |partition: i32| {
         (0..).map(|n| format!("f-g{n}")).find(|group| coordinator_partition(group, 2) == partition).expect("a name for each partition")
     };
@@ -161,6 +170,8 @@ fn prepare(a: &mut Asker) -> Lost {
         partition: partition_on_second(a, TOPIC),
         group: group(offsets_partition),
         kept_group: group(1 - offsets_partition),
+        transactional_id: group(transactions_partition),
+        kept_transactional_id: group(1 - transactions_partition),
         topic_id: metadata.topics[0].topic_id,
     };
     for is_lost in [true, false] {
@@ -170,8 +181,35 @@ fn prepare(a: &mut Asker) -> Lost {
             let done = a.send(&commit(lost.group(is_lost), 1), 8).ok()?;
             (done.topics[0].partitions[0].error_code == 0).then_some(())
         });
+        wait::until("a producer is initialised", || {
+            let done = a.send(&init_producer_id(lost.transactional_id(is_lost)), 4).ok()?;
+            (done.error_code == 0).then_some(())
+        });
     }
     lost
+}
+
+fn init_producer_id(transactional_id: &str) -> InitProducerIdRequest {
+    InitProducerIdRequest { transactional_id: Some(transactional_id.into()), transaction_timeout_ms: 60_000, ..Default::default() }
+}
+
+/// The transactions of an id on the disk that fails have no coordinator until it is repaired; those of the other always have.
+fn ask_transactions(a: &mut Asker, when: &str, what: &Lost, lost: bool) {
+    let id = what.transactional_id(lost);
+    let gone = lost && (when == "failed" || when == "restarted");
+    let name = |api: &str| format!("{when}, {api}");
+    let state = wait::until("the coordinator has heard of it", || {
+        let describe = DescribeTransactionsRequest { transactional_ids: vec![id.into()], ..Default::default() };
+        let state = a.send(&describe, 0).ok()?.transaction_states.into_iter().next()?;
+        (if gone { state.error_code == 16 } else { state.error_code == 0 }).then_some(state)
+    });
+    let state = format!("{} {} epoch {}", state.error_code, state.transaction_state, state.producer_epoch);
+    a.line(&format!("{}, {}", name("transaction"), if lost { "lost" } else { "kept" }), &state);
+    let find = FindCoordinatorRequest { coordinator_keys: vec![id.into()], key_type: 1, ..Default::default() };
+    ask(a, &name("find coordinator of transactions"), lost, 4, find, |answer| format!("{}", answer.coordinators[0].error_code));
+    ask(a, &name("init producer id"), lost, 4, init_producer_id(id), |answer| {
+        format!("{} epoch {}", answer.error_code, answer.producer_epoch)
+    });
 }
 
 fn metadata() -> MetadataRequest {
@@ -304,6 +342,7 @@ fn questions(a: &mut Asker, when: &str, what: &Lost) {
         ask(a, &name("find coordinator"), lost, 4, find, |answer| format!("{}", answer.coordinators[0].error_code));
         let heartbeat = HeartbeatRequest { group_id: group.into(), generation_id: 1, member_id: "m".into(), ..Default::default() };
         ask(a, &name("heartbeat"), lost, 4, heartbeat, |answer| format!("{}", answer.error_code));
+        ask_transactions(a, when, what, lost);
     }
     // Only what is told of whole directories: which partitions a directory has is different on the two.
     let told = a.send(&describe_log_dirs(), 4).map(|answer| {
@@ -371,7 +410,7 @@ impl Asker<'_> {
 fn node_with(kind: Kind, dir: &Path, disk: &BreakableDisk, extra: &[&str]) -> Node {
     let dirs = format!("log.dirs={},{}", dir.join("data").display(), disk.log_dir().display());
     std::fs::create_dir_all(disk.log_dir()).expect("directory");
-    let mut lines = vec![dirs.as_str(), "offsets.topic.num.partitions=2", "log.retention.ms=-1"];
+    let mut lines = vec![dirs.as_str(), "offsets.topic.num.partitions=2", "transaction.state.log.num.partitions=2", "log.retention.ms=-1"];
     lines.extend(extra);
     let mut node = Node::start(kind, dir, &lines);
     for expected in
