@@ -325,7 +325,7 @@ impl History {
                 if let (Some(mine), Some(shown)) = (mine, groups.get(group))
                     && self.is_committed(t, &seen)
                     && newest(group) == Some(mine)
-                    && *shown != Some(mine.offset)
+                    && shown.is_none_or(|offset| offset < mine.offset)
                 {
                     hidden = hidden.or(Some((usize::MAX, *group)));
                 }

@@ -291,7 +291,6 @@ impl Life {
         let Some(node) = self.node.take() else { return };
         self.summary.trace.push(format!("ends: {end:?}, {:?}", node.died));
         self.stopped = Some(f(node));
-        // Who restarts on a disk that has forgotten what it was to write cannot know: it is left to the operator to check it first.
         if self.faulty {
             self.disk.remount();
         }
@@ -366,8 +365,10 @@ impl Life {
         self.check_groups();
     }
 
+    /// No process runs meanwhile. Who restarts on a disk that has forgotten what it was to write cannot know: it is mounted again first.
     fn heal(&mut self) {
         self.faulty = false;
+        self.disk.remount();
         for dir in &self.dirs {
             self.disk.set_faults(dir, Faults::default());
             self.disk.set_free_space_of(dir, None);
@@ -376,9 +377,9 @@ impl Life {
 
     fn toggle_fault(&mut self) {
         if self.faulty {
-            self.heal();
             // A directory that failed comes back with a restart only.
-            return self.node_ends(End::Process, SimNode::kill);
+            self.node_ends(End::Process, SimNode::kill);
+            return self.heal();
         }
         self.faulty = true;
         self.summary.trace.push("a directory gets faults".to_owned());
@@ -493,7 +494,11 @@ impl Life {
         Some((partition.committed_offset >= 0).then_some(partition.committed_offset))
     }
 
+    /// While a disk is faulty, what a transaction has committed may wait for its marker.
     fn check_groups(&mut self) {
+        if self.faulty {
+            return;
+        }
         for group in self.history.commits.keys().copied().collect::<Vec<_>>() {
             if let Some(shown) = self.read_group(group) {
                 self.history.committed(group, shown);
@@ -540,9 +545,9 @@ impl Life {
 
     /// All is healed, everything is decided, everything is read.
     fn end(&mut self) {
-        self.heal();
         self.disk.cut_power_at(None);
         self.node_ends(End::Process, SimNode::kill);
+        self.heal();
         self.power_returns();
         let Some(mut stopped) = self.stopped.take() else { return };
         self.node = match stopped.start() {
