@@ -5,6 +5,7 @@
 //!
 //! `CLIENT_CHAOS_SECONDS` makes the bad weather last longer (12 seconds otherwise).
 
+use crate::transactional::{self, PATIENCE, finish};
 use client::admin::NewTopic;
 use client::{Admin, Config, Consumer, Error, OffsetAndMetadata, Producer, ProducerRecord, TopicPartition};
 use e2e::proxy::{Proxy, Weather};
@@ -18,8 +19,6 @@ use std::time::{Duration, Instant};
 const PARTITIONS: i32 = 3;
 const WRITERS: usize = 2;
 const COPIERS: usize = 2;
-/// How long the end may take, once the weather is good.
-const PATIENCE: Duration = Duration::from_secs(120);
 const BROKER: &[&str] = &[
     "offsets.topic.num.partitions=4",
     "transaction.state.log.num.partitions=4",
@@ -201,32 +200,9 @@ async fn fill(report: Arc<Report>, bootstrap: String) {
     report.filled.store(next, Ordering::Relaxed);
 }
 
-/// A producer that may begin a transaction. However often that fails while the broker comes and goes, it succeeds in the end.
+/// A producer that may begin a transaction, or a problem.
 async fn started(report: &Report, bootstrap: &str, id: &str) -> Option<Producer> {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let producer = Producer::new(config(bootstrap).with("transactional.id", id).with("max.block.ms", 3_000)).expect("a producer");
-        match producer.init_transactions().await {
-            Ok(()) => return Some(producer),
-            Err(error) if Instant::now() > limit => {
-                report.problem(format!("{id}: init_transactions: {error}"));
-                return None;
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// Ends a transaction, again as long as that runs out of time, which leaves the outcome open.
-async fn finish(producer: &Producer, commit: bool) -> Result<(), Error> {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let outcome = if commit { producer.commit_transaction().await } else { producer.abort_transaction().await };
-        match outcome {
-            Err(Error::Timeout(_)) if Instant::now() < limit => {}
-            outcome => return outcome,
-        }
-    }
+    transactional::started(config(bootstrap), id).await.map_err(|problem| report.problem(problem)).ok()
 }
 
 /// Puts an end to a transaction that has met an error. False if the producer is of no use any more.

@@ -3,6 +3,7 @@
 //! is read and judged: nothing acknowledged is lost, nothing is twice, nothing aborted was seen, each partition is in order, transactions are
 //! whole, and the copy is the original.
 
+use crate::transactional::{self, PATIENCE, finish};
 use client::admin::NewTopic;
 use client::{Admin, Config, Consumer, Error, OffsetAndMetadata, Producer, ProducerRecord, TopicPartition};
 use e2e::repo::Scratch;
@@ -16,8 +17,6 @@ const ROUNDS: usize = 25;
 const PARTITIONS: i32 = 3;
 const WRITERS: usize = 2;
 const COPIERS: usize = 2;
-/// How long the end may take, once nothing is killed any more.
-const PATIENCE: Duration = Duration::from_secs(120);
 const BROKER: &[&str] = &[
     "offsets.topic.num.partitions=4",
     "transaction.state.log.num.partitions=4",
@@ -260,32 +259,9 @@ async fn note(load: Arc<Load>, partition: i32, number: u64, delivery: client::pr
     }
 }
 
-/// A producer that may begin a transaction.
+/// A producer that may begin a transaction, or a problem.
 async fn started(load: &Load, bootstrap: &str, id: &str) -> Option<Producer> {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let producer = Producer::new(config(bootstrap).with("transactional.id", id).with("max.block.ms", 3_000)).expect("a producer");
-        match producer.init_transactions().await {
-            Ok(()) => return Some(producer),
-            Err(error) if Instant::now() > limit => {
-                load.problem(format!("{id}: init_transactions: {error}"));
-                return None;
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// Ends a transaction, again as long as that runs out of time, which leaves the outcome open.
-async fn finish(producer: &Producer, commit: bool) -> Result<(), Error> {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let outcome = if commit { producer.commit_transaction().await } else { producer.abort_transaction().await };
-        match outcome {
-            Err(Error::Timeout(_)) if Instant::now() < limit => {}
-            outcome => return outcome,
-        }
-    }
+    transactional::started(config(bootstrap), id).await.map_err(|problem| load.problem(problem)).ok()
 }
 
 async fn write(load: Arc<Load>, bootstrap: String, number: usize) {

@@ -34,4 +34,5 @@ mod tools;
 mod tools_admin;
 mod tools_clients;
 mod tools_transactions;
+mod transactional;
 mod versions;
