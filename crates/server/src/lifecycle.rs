@@ -275,6 +275,18 @@ mod tests {
         Now::default().plus(Duration::from_millis(1000 + ms))
     }
 
+    fn lifecycle(fake: &Arc<Fake>) -> Lifecycle {
+        let registration = Registration {
+            broker_id: 1,
+            cluster_id: "c".into(),
+            listeners: Vec::new(),
+            rack: None,
+            directories: Vec::new(),
+            previous_broker_epoch: -1,
+        };
+        Lifecycle::new(fake.clone(), registration, Uuid::from_u128(500), Duration::from_secs(2))
+    }
+
     #[test]
     fn registers_unfences_beats_and_leaves() {
         let fake = Arc::new(Fake::default());
@@ -321,15 +333,7 @@ mod tests {
     #[test]
     fn failed_directories_are_told_at_once_and_until_the_controller_has_heard() {
         let fake = Arc::new(Fake::default());
-        let registration = Registration {
-            broker_id: 1,
-            cluster_id: "c".into(),
-            listeners: Vec::new(),
-            rack: None,
-            directories: Vec::new(),
-            previous_broker_epoch: -1,
-        };
-        let mut lifecycle = Lifecycle::new(fake.clone(), registration, Uuid::from_u128(500), Duration::from_secs(2));
+        let mut lifecycle = lifecycle(&fake);
         let (waker, unfenced) = (Waker::noop(), || BrokerHeartbeatResponse { is_fenced: false, ..Default::default() });
         lifecycle.step(at(0), 5, waker);
         fake.answer(BrokerRegistrationResponse { broker_epoch: 12, ..Default::default() });
@@ -354,15 +358,7 @@ mod tests {
     #[test]
     fn a_forgotten_broker_registers_again() {
         let fake = Arc::new(Fake::default());
-        let registration = Registration {
-            broker_id: 1,
-            cluster_id: "c".into(),
-            listeners: Vec::new(),
-            rack: None,
-            directories: Vec::new(),
-            previous_broker_epoch: -1,
-        };
-        let mut lifecycle = Lifecycle::new(fake.clone(), registration, Uuid::from_u128(500), Duration::from_secs(2));
+        let mut lifecycle = lifecycle(&fake);
         lifecycle.step(at(0), 0, Waker::noop());
         fake.answer(BrokerRegistrationResponse { broker_epoch: 3, ..Default::default() });
         lifecycle.step(at(0), 0, Waker::noop());
