@@ -9,29 +9,32 @@ use e2e::process::run;
 use e2e::repo::Scratch;
 use e2e::{Kind, Node, clients};
 
-use super::Plan;
 use super::measure::{cpu_seconds, resident_mib_max};
-use super::work::{Figures, topics};
+use super::results::Results;
+use super::work::topics;
+use super::{Part, Plan};
 
 const TOPIC: &str = "updates";
 const KEYS: u64 = 100_000;
 const VALUE_BYTES: u64 = 100;
 const LIMIT: Duration = Duration::from_secs(900);
 
-pub fn measure(kinds: &[Kind], plan: Plan) -> Vec<(Kind, Figures)> {
-    println!("\n== compaction of {} updates over {KEYS} keys", plan.updates);
+pub const PART: Part = Part { name: "compaction", what: "Compaction", measure, bars: &[] };
+
+fn measure(plan: &Plan, results: &mut Results) {
+    let updates = plan.either(10_000_000, 2_000_000);
+    println!("{updates} updates over {KEYS} keys");
     let scratch = Scratch::new("bench-compaction");
     let prepared = scratch.join("prepared");
-    prepare(&prepared, plan.updates);
-    let mut all: Vec<(Kind, Figures)> = kinds.iter().map(|kind| (*kind, Figures::new())).collect();
+    prepare(&prepared, updates);
     for _ in 0..plan.runs {
-        for (kind, figures) in &mut all {
+        for kind in &plan.kinds {
             let dir = scratch.join("copy");
             copy(&prepared, &dir);
             let before = size(&dir);
             let cleaned = clean(*kind, &dir);
-            println!("{kind:?}: {cleaned:?}, {before} to {} bytes", size(&dir));
-            let mut add = |name: &str, value: f64| figures.entry(format!("compaction: {name}")).or_default().push(value);
+            println!("{kind:?}: {before} to {} bytes", size(&dir));
+            let mut add = |name: &str, value: f64| results.add(*kind, &format!("compaction: {name}"), value);
             add("time, s", cleaned.seconds);
             add("broker CPU from start to the end of cleaning, s", cleaned.cpu);
             add("most memory, MiB", cleaned.memory);
@@ -39,7 +42,6 @@ pub fn measure(kinds: &[Kind], plan: Plan) -> Vec<(Kind, Figures)> {
             std::fs::remove_dir_all(&dir).expect("the copy");
         }
     }
-    all
 }
 
 fn prepare(dir: &Path, updates: u64) {

@@ -1,6 +1,5 @@
 //! The work one broker is measured on.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,33 +8,32 @@ use e2e::process::run;
 use e2e::repo::Scratch;
 use e2e::{Kind, Node, Tools, raw};
 
-use super::Plan;
 use super::measure::{all_led, cpu_seconds, resident_mib, seconds_until};
-
-/// Values of one figure over its runs, by the name of the figure.
-pub type Figures = BTreeMap<String, Vec<f64>>;
+use super::results::Results;
+use super::{Part, Plan};
 
 const GB: f64 = 1e9;
 const RECORD: u64 = 1024;
+/// Records a second of the latency run.
+const LATENCY_RATE: u64 = 2000;
 /// Room for the load of a run; the brokers write where the tests do.
 const KEEP: &[&str] = &["log.retention.check.interval.ms=3600000", "log.segment.delete.delay.ms=1000"];
 
-pub fn measure(kind: Kind, plan: Plan) -> Figures {
-    println!("\n== {kind:?}");
-    let mut figures = Figures::new();
-    let mut add = |name: &str, value: f64| {
-        println!("{kind:?}: {name}: {value:.3}");
-        figures.entry(name.to_owned()).or_default().push(value);
-    };
-    let scratch = Scratch::new("bench");
-    load(kind, plan, &scratch.join("load"), &mut add);
-    for count in plan.partitions {
-        restarts(kind, plan, *count, &scratch.join(&format!("restart-{count}")), &mut add);
+pub const PART: Part = Part { name: "load", what: "Start, throughput, latency and memory", measure, bars: &[] };
+
+fn measure(plan: &Plan, results: &mut Results) {
+    for kind in &plan.kinds {
+        let scratch = Scratch::new("bench");
+        let mut add = |name: &str, value: f64| results.add(*kind, name, value);
+        load(*kind, plan, &scratch.join("load"), &mut add);
+        for count in if plan.quick { &[1000][..] } else { &[1000, 4000] } {
+            restarts(*kind, *count, &scratch.join(&format!("restart-{count}")), &mut add);
+        }
     }
-    figures
 }
 
-fn load(kind: Kind, plan: Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
+fn load(kind: Kind, plan: &Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
+    let records = plan.either(700_000, 100_000);
     let mut node = start(kind, dir);
     node.stop();
     for _ in 0..plan.runs {
@@ -49,9 +47,9 @@ fn load(kind: Kind, plan: Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
     for run in 0..=plan.runs {
         let topic = format!("bench-{run}");
         topics(&node, &["--create", "--topic", &topic, "--partitions", "6"]);
-        let (seconds, cpu) = timed(&node, || produce(&node, &topic, plan.records));
-        let gigabytes = (plan.records * RECORD) as f64 / GB;
-        let (read_seconds, read_cpu) = timed(&node, || consume(&node, &topic, plan.records));
+        let (seconds, cpu) = timed(&node, || produce(&node, &topic, records));
+        let gigabytes = (records * RECORD) as f64 / GB;
+        let (read_seconds, read_cpu) = timed(&node, || consume(&node, &topic, records));
         if run > 0 {
             add("produce, MB/s", gigabytes * 1000.0 / seconds);
             add("produce, broker CPU s/GB", cpu / gigabytes);
@@ -67,7 +65,7 @@ fn load(kind: Kind, plan: Plan, dir: &Path, add: &mut impl FnMut(&str, f64)) {
         let percentiles = latency(&node, plan);
         if run > 0 {
             for (name, value) in ["50th", "95th", "99th", "99.9th"].iter().zip(percentiles) {
-                add(&format!("latency at {} records/s, {name}, ms", plan.latency_rate), value);
+                add(&format!("latency at {} records/s, {name}, ms", LATENCY_RATE), value);
             }
         }
     }
@@ -152,9 +150,9 @@ fn consume(node: &Node, topic: &str, records: u64) -> f64 {
     fields.get(7).and_then(|ms| ms.parse::<f64>().ok()).map_or(begin.elapsed().as_secs_f64(), |ms| ms / 1000.0)
 }
 
-fn latency(node: &Node, plan: Plan) -> Vec<f64> {
+fn latency(node: &Node, plan: &Plan) -> Vec<f64> {
     let broker = format!("bootstrap.servers={}", node.bootstrap());
-    let (count, rate) = ((plan.latency_rate * plan.latency_seconds).to_string(), plan.latency_rate.to_string());
+    let (count, rate) = ((LATENCY_RATE * plan.either(15, 5)).to_string(), LATENCY_RATE.to_string());
     let out = perf_tool(
         "kafka-producer-perf-test",
         &[
@@ -184,7 +182,7 @@ fn last_line(out: &str) -> &str {
 }
 
 /// Restart with many partitions that all hold records: after a clean stop, and after kill -9. Ready is when all of them have a leader.
-fn restarts(kind: Kind, plan: Plan, count: usize, dir: &Path, add: &mut impl FnMut(&str, f64)) {
+fn restarts(kind: Kind, count: usize, dir: &Path, add: &mut impl FnMut(&str, f64)) {
     let mut node = start(kind, dir);
     topics(&node, &["--create", "--topic", "many", "--partitions", &count.to_string()]);
     e2e::wait::until("all partitions have leaders", || all_led(node.port, "many", count).then_some(()));
@@ -207,7 +205,7 @@ fn restarts(kind: Kind, plan: Plan, count: usize, dir: &Path, add: &mut impl FnM
             "linger.ms=50",
         ],
     );
-    for _ in 0..plan.restarts.max(1) {
+    {
         node.stop();
         add(&format!("restart of {count} partitions, clean, s"), seconds_until(&mut node, |port| all_led(port, "many", count)));
         node.kill();

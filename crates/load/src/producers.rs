@@ -1,9 +1,8 @@
 //! Some producers that write to one topic at the same time, each with a connection and a window of its own: it sends a record, and the next one
 //! once no more than `window` of them are unanswered. With a window of 1 every record waits for the answer to the one before.
-//! The benchmark of durable acknowledgements runs it against both brokers; it prints one line: records per second, and percentiles.
-//!
-//! concurrent_producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS
 
+use crate::Result;
+use crate::figures::Figures;
 use client::{Config, Producer, ProducerRecord};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,22 +17,23 @@ struct Plan {
     seconds: u64,
 }
 
-fn plan() -> Option<Plan> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [bootstrap, topic, producers, window, record_bytes, seconds] = args.as_slice() else { return None };
-    Some(Plan {
+pub fn run(args: &[String]) -> Result<Figures> {
+    let [bootstrap, topic, producers, window, record_bytes, seconds] = args else {
+        return Err("producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS".into());
+    };
+    let plan = Plan {
         bootstrap: bootstrap.clone(),
         topic: topic.clone(),
-        producers: producers.parse().ok()?,
-        window: window.parse().ok()?,
-        record_bytes: record_bytes.parse().ok()?,
-        seconds: seconds.parse().ok()?,
-    })
+        producers: producers.parse()?,
+        window: window.parse()?,
+        record_bytes: record_bytes.parse()?,
+        seconds: seconds.parse()?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(produce_all(plan))
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let plan = plan().ok_or("usage: concurrent_producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS")?;
+async fn produce_all(plan: Plan) -> Result<Figures> {
     let tasks = tokio::task::LocalSet::new();
     let running: Vec<_> = (0..plan.producers).map(|n| tasks.spawn_local(produce(plan.clone(), n))).collect();
     let mut rate = 0.0;
@@ -44,10 +44,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         rate += own_rate;
         micros.extend(own_micros);
     }
-    micros.sort_unstable();
-    let percentile = |p: usize| micros.get(micros.len() * p / 100).copied().unwrap_or_default();
-    println!("{rate:.0} records/sec, {} us 50th, {} us 99th, {} records", percentile(50), percentile(99), micros.len());
-    Ok(())
+    let mut figures = Figures::default();
+    figures.add("records_per_second", rate);
+    figures.add("records", micros.len() as f64);
+    figures.add_latencies("answer", micros);
+    Ok(figures)
 }
 
 /// Gives records per second and the latency of each.

@@ -1,0 +1,36 @@
+//! Load for the benchmarks: many producers, members or connections in one process, cheap enough to leave the cores to the broker it drives.
+//! Every subcommand works against any broker that speaks Kafka's protocol and prints its figures as one line of `name=number` pairs.
+//! `cargo xtask bench` runs it against Apache Kafka and against Gregor.
+
+mod figures;
+mod producers;
+
+use std::process::ExitCode;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "usage: load COMMAND ARGUMENT...
+  producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS
+            each with a connection of its own; the next record is sent once no more than WINDOW are unanswered";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = args.split_first() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let done = match command.as_str() {
+        "producers" => producers::run(rest),
+        other => Err(format!("'{other}' is not known\n{USAGE}").into()),
+    };
+    match done {
+        Ok(figures) => {
+            println!("{figures}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("load {command}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
