@@ -8,8 +8,10 @@ mod durable;
 mod load;
 mod measure;
 mod results;
+mod start;
 mod table;
-mod work;
+mod throughput;
+mod tools;
 
 use bars::Bar;
 use e2e::{Kind, repo};
@@ -26,7 +28,7 @@ struct Part {
     bars: &'static [Bar],
 }
 
-const PARTS: &[Part] = &[work::PART, durable::PART, compaction::PART];
+const PARTS: &[Part] = &[throughput::PART, start::PART, durable::PART, compaction::PART];
 
 /// How much work.
 struct Plan {

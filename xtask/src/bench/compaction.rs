@@ -11,7 +11,7 @@ use e2e::{Kind, Node, clients};
 
 use super::measure::{cpu_seconds, resident_mib_max};
 use super::results::Results;
-use super::work::topics;
+use super::tools::topics;
 use super::{Part, Plan};
 
 const TOPIC: &str = "updates";

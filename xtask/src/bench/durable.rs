@@ -8,7 +8,7 @@ use e2e::{Kind, Node};
 
 use super::load::load;
 use super::results::Results;
-use super::work::{start, topics};
+use super::tools::{start, topics};
 use super::{Part, Plan};
 
 pub const PART: Part = Part { name: "durable", what: "Durable acknowledgements", measure, bars: &[] };
@@ -20,8 +20,7 @@ const CASES: [(usize, usize); 3] = [(1, 1), (1, 16), (16, 1)];
 
 fn measure(plan: &Plan, results: &mut Results) {
     let scratch = Scratch::new("bench-durable");
-    let mut running: Vec<(Kind, Node)> =
-        plan.kinds.iter().map(|kind| (*kind, start(*kind, &scratch.join(&format!("{kind:?}"))))).collect();
+    let mut running: Vec<(Kind, Node)> = plan.kinds.iter().map(|kind| (*kind, start(*kind, &scratch.join(&format!("{kind:?}"))))).collect();
     for (_, node) in &running {
         for partitions in [1, 16] {
             let (topic, partitions) = (format!("durable-{partitions}"), partitions.to_string());
