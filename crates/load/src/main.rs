@@ -2,8 +2,10 @@
 //! Every subcommand works against any broker that speaks Kafka's protocol and prints its figures as one line of `name=number` pairs.
 //! `cargo xtask bench` runs it against Apache Kafka and against Gregor.
 
+mod connections;
 mod figures;
 mod producers;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -11,7 +13,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: load COMMAND ARGUMENT...
   producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS
-            each with a connection of its own; the next record is sent once no more than WINDOW are unanswered";
+            each with a connection of its own; the next record is sent once no more than WINDOW are unanswered
+  connections BOOTSTRAP TOPIC CONNECTIONS
+            open, each after ApiVersions, Metadata and one Produce or Fetch, until standard input ends";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -20,7 +24,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let done = match command.as_str() {
+        "connections" => connections::run(rest),
         "producers" => producers::run(rest),
+        "tail" => tail::run(rest),
         other => Err(format!("'{other}' is not known\n{USAGE}").into()),
     };
     match done {
