@@ -4,6 +4,7 @@
 
 mod connections;
 mod figures;
+mod members;
 mod producers;
 mod tail;
 
@@ -15,7 +16,9 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
   producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS
             each with a connection of its own; the next record is sent once no more than WINDOW are unanswered
   connections BOOTSTRAP TOPIC CONNECTIONS
-            open, each after ApiVersions, Metadata and one Produce or Fetch, until standard input ends";
+            open, each after ApiVersions, Metadata and one Produce or Fetch, until standard input ends
+  members BOOTSTRAP GROUP TOPIC consumer|classic
+            of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, stable MS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     };
     let done = match command.as_str() {
         "connections" => connections::run(rest),
+        "members" => members::run(rest),
         "producers" => producers::run(rest),
         "tail" => tail::run(rest),
         other => Err(format!("'{other}' is not known\n{USAGE}").into()),
