@@ -4,6 +4,7 @@
 
 mod bars;
 mod compaction;
+mod compressed;
 mod durable;
 mod load;
 mod measure;
@@ -28,7 +29,7 @@ struct Part {
     bars: &'static [Bar],
 }
 
-const PARTS: &[Part] = &[throughput::PART, start::PART, durable::PART, compaction::PART];
+const PARTS: &[Part] = &[throughput::PART, start::PART, durable::PART, compaction::PART, compressed::PART];
 
 /// How much work.
 struct Plan {

@@ -2,9 +2,11 @@
 //! Every subcommand works against any broker that speaks Kafka's protocol and prints its figures as one line of `name=number` pairs.
 //! `cargo xtask bench` runs it against Apache Kafka and against Gregor.
 
+mod batches;
 mod connections;
 mod figures;
 mod members;
+mod payload;
 mod producers;
 mod tail;
 
@@ -13,6 +15,10 @@ use std::process::ExitCode;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: load COMMAND ARGUMENT...
+  batches BOOTSTRAP TOPIC PARTITIONS CODEC letters|events|small BATCH_BYTES MEGABYTES
+            compressed beforehand, sent by one connection
+  payload letters|events|small RECORDS FILE
+            writes records, one a line
   producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS
             each with a connection of its own; the next record is sent once no more than WINDOW are unanswered
   connections BOOTSTRAP TOPIC CONNECTIONS
@@ -27,8 +33,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let done = match command.as_str() {
+        "batches" => batches::run(rest),
         "connections" => connections::run(rest),
         "members" => members::run(rest),
+        "payload" => payload::run(rest),
         "producers" => producers::run(rest),
         "tail" => tail::run(rest),
         other => Err(format!("'{other}' is not known\n{USAGE}").into()),
