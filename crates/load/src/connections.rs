@@ -23,33 +23,53 @@ pub fn run(args: &[String]) -> Result<Figures> {
     let [bootstrap, topic, count] = args else {
         return Err("connections BOOTSTRAP TOPIC CONNECTIONS".into());
     };
-    let frames = Frames::new(topic)?;
     let start = Instant::now();
-    let mut open = Vec::new();
-    let mut answer = Vec::new();
-    for n in 0..count.parse()? {
-        let mut stream = TcpStream::connect(bootstrap)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        ask(&mut stream, &frames.versions, &mut answer)?;
-        ask(&mut stream, &frames.metadata, &mut answer)?;
-        if n % 2 == 0 {
-            ask(&mut stream, &frames.produce, &mut answer)?;
-            check_produced(&answer)?;
-        } else {
-            ask(&mut stream, &frames.fetch, &mut answer)?;
-        }
-        open.push(stream);
-    }
+    let mut visitor = Visitor::new(bootstrap, topic)?;
+    let count: usize = count.parse()?;
+    let mut open = (0..count).map(|_| visitor.visit()).collect::<Result<Vec<_>>>()?;
     println!("open={} seconds={}", open.len(), start.elapsed().as_secs_f64());
     std::io::stdin().read_to_end(&mut Vec::new())?;
     // None of them was closed meanwhile, and each is served.
     for stream in &mut open {
-        ask(stream, &frames.versions, &mut answer)?;
+        visitor.ask_again(stream)?;
     }
     let mut figures = Figures::default();
     figures.add("served", open.len() as f64);
     Ok(figures)
+}
+
+/// Opens connections that do what a client does at first: half of them produce a record, the others fetch.
+pub struct Visitor {
+    bootstrap: String,
+    frames: Frames,
+    visits: u64,
+    answer: Vec<u8>,
+}
+
+impl Visitor {
+    pub fn new(bootstrap: &str, topic: &str) -> Result<Self> {
+        Ok(Visitor { bootstrap: bootstrap.to_owned(), frames: Frames::new(topic)?, visits: 0, answer: Vec::new() })
+    }
+
+    pub fn visit(&mut self) -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(&self.bootstrap)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        ask(&mut stream, &self.frames.versions, &mut self.answer)?;
+        ask(&mut stream, &self.frames.metadata, &mut self.answer)?;
+        if self.visits.is_multiple_of(2) {
+            ask(&mut stream, &self.frames.produce, &mut self.answer)?;
+            check_produced(&self.answer)?;
+        } else {
+            ask(&mut stream, &self.frames.fetch, &mut self.answer)?;
+        }
+        self.visits += 1;
+        Ok(stream)
+    }
+
+    fn ask_again(&mut self, stream: &mut TcpStream) -> Result<()> {
+        ask(stream, &self.frames.versions, &mut self.answer)
+    }
 }
 
 /// The requests, the same for every connection.

@@ -6,6 +6,7 @@ mod batches;
 mod connections;
 mod figures;
 mod members;
+mod mixed;
 mod payload;
 mod producers;
 mod tail;
@@ -23,6 +24,8 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
             each with a connection of its own; the next record is sent once no more than WINDOW are unanswered
   connections BOOTSTRAP TOPIC CONNECTIONS
             open, each after ApiVersions, Metadata and one Produce or Fetch, until standard input ends
+  mixed BOOTSTRAP RECORDS_PER_SECOND SECONDS
+            producers, transactions, groups, compaction, topics and connections that come and go
   members BOOTSTRAP GROUP TOPIC consumer|classic
             of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, stable MS";
 
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         "batches" => batches::run(rest),
         "connections" => connections::run(rest),
         "members" => members::run(rest),
+        "mixed" => mixed::run(rest),
         "payload" => payload::run(rest),
         "producers" => producers::run(rest),
         "tail" => tail::run(rest),
