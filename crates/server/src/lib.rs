@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod housekeeping;
 mod lifecycle;
+mod limits;
 mod listeners;
 mod load;
 pub mod log_dirs;

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::service::BrokerService;
 use crate::settings::Settings;
 use crate::timers::Timers;
-use crate::{StartError, load, meta_properties};
+use crate::{StartError, limits, load, meta_properties};
 use base::Uuid;
 use base::disk::{DirFailures, Disk, RealDisk, WatchedDisk};
 use broker::{Broker, BrokerListener, BrokerParts};
@@ -73,7 +73,7 @@ impl Node {
         let Prepared { settings, paths, locks, listeners, health, metrics, net_stats, levels } = prepared;
         let config = settings.config.clone();
         let failures = Arc::new(DirFailures::new(paths.clone(), &[meta_properties::FILE, log_dirs::LOCK]));
-        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(Arc::new(RealDisk), failures.clone()));
+        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(Arc::new(RealDisk), failures.clone(), limits::open_files_max()));
         let mut rng = fastrand::Rng::new();
         let (mut dirs, cluster_id) = LogDirs::open(disk.clone(), failures.clone(), &paths, locks, config.node_id)?;
         let watch = FailureWatch { failures, metadata_dir: log_dirs::absolute(config.metadata_directory().unwrap_or_default()) };

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::format::{FormatOptions, Quorum, format};
 use crate::health::{Health, Phase};
+use crate::limits;
 use crate::listeners::Listeners;
 use crate::log_dirs::{self, LogDirs};
 use crate::loggers::LogLevels;
@@ -40,6 +41,7 @@ pub fn run_properties(file: &Path, overrides: &[(String, String)]) -> Result<(),
 }
 
 fn run(settings: Settings, levels: Option<LogLevels>) -> Result<(), StartError> {
+    limits::raise_open_files();
     let paths: Vec<PathBuf> = settings.directories().iter().map(|path| log_dirs::absolute(path)).collect();
     let locks = LogDirs::lock(&paths)?;
     let listeners = Listeners::bind(&settings)?;

@@ -33,6 +33,8 @@ use wire::messages::{
 pub const NODE_ID: i32 = 1;
 const CLUSTER_ID: &str = "c2ltdWxhdGlvbi1jbHVzdA";
 const DATA: &str = "/data";
+/// Few, so that files are closed and opened again all the time.
+const OPEN_FILES_MAX: usize = 4;
 
 /// Everything that a run depends on.
 pub struct Options {
@@ -118,7 +120,7 @@ impl SimNode {
         let paths: Vec<PathBuf> = config.log_directories().iter().map(PathBuf::from).collect();
         let metadata_dir = paths[0].clone();
         let failures = Arc::new(DirFailures::new(paths.clone(), &[meta_properties::FILE]));
-        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(raw.clone(), failures.clone()));
+        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(raw.clone(), failures.clone(), OPEN_FILES_MAX));
         let locks = paths.iter().map(|_| Some(DirLock::of_own_disk())).collect();
         let opened = LogDirs::open(disk.clone(), failures.clone(), &paths, locks, NODE_ID);
         let (mut dirs, _) = opened.map_err(|e| e.to_string())?;

@@ -1,23 +1,24 @@
-//! A file that is opened when it is first needed, so that thousands of idle partitions hold no descriptors.
+//! A file that is opened when it is needed and stays open until others need its place, so that thousands of idle partitions hold no descriptors.
 
-use base::disk::{Disk, File, OpenMode};
+use base::disk::{Disk, File, KeptFile, OpenMode};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub(crate) struct LazyFile {
     path: PathBuf,
-    file: OnceLock<Arc<dyn File>>,
+    kept: OnceLock<Arc<KeptFile>>,
 }
 
 impl LazyFile {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: OnceLock::new() }
+        Self { path, kept: OnceLock::new() }
     }
 
     pub fn create(disk: &dyn Disk, path: PathBuf) -> io::Result<Self> {
-        let file = disk.open(&path, OpenMode::Truncate)?;
-        Ok(Self { path, file: OnceLock::from(file) })
+        let created = Self::new(path);
+        created.keep(disk, disk.open(&created.path, OpenMode::Truncate)?);
+        Ok(created)
     }
 
     pub fn path(&self) -> &Path {
@@ -29,16 +30,24 @@ impl LazyFile {
         self.path = path;
     }
 
-    pub fn get(&self, disk: &dyn Disk) -> io::Result<&Arc<dyn File>> {
-        if let Some(file) = self.file.get() {
+    pub fn get(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.kept.get().and_then(|kept| kept.get()) {
             return Ok(file);
         }
-        let file = disk.open(&self.path, OpenMode::ReadWrite)?;
-        Ok(self.file.get_or_init(|| file))
+        Ok(self.keep(disk, disk.open(&self.path, OpenMode::ReadWrite)?))
+    }
+
+    fn keep(&self, disk: &dyn Disk, file: Arc<dyn File>) -> Arc<dyn File> {
+        let kept = self.kept.get_or_init(Arc::default);
+        kept.put(file.clone());
+        if let Some(open_files) = disk.open_files() {
+            open_files.opened(kept);
+        }
+        file
     }
 
     /// Closes the descriptor; it is opened again when needed.
     pub fn release(&mut self) {
-        self.file = OnceLock::new();
+        self.kept = OnceLock::new();
     }
 }

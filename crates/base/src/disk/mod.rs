@@ -5,6 +5,7 @@
 //! `sync_dir`. Non-guarantees: writes are not atomic, and their order on the medium is unknown until synced.
 
 mod mem;
+mod open_files;
 mod real;
 mod watched;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use mem::{Faults, MemDisk, Survival};
+pub use open_files::{KeptFile, OpenFiles};
 pub use real::RealDisk;
 pub use watched::{DirFailure, DirFailures, WatchedDisk};
 
@@ -118,6 +120,10 @@ pub trait Disk: Send + Sync {
     /// Takes the log directory that `path` is in offline, where somebody watches over that (`WatchedDisk`). Errors that come from this disk
     /// need not be told; this is for what they do not show, such as data that reads back wrong.
     fn directory_failed(&self, _path: &Path, _reason: &io::Error) {}
+    /// What bounds the number of files that stay open; nothing does where there is none.
+    fn open_files(&self) -> Option<&OpenFiles> {
+        None
+    }
 
     fn exists(&self, path: &Path) -> bool {
         self.info(path).is_ok()

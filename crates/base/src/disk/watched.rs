@@ -1,12 +1,13 @@
 //! Log directories that fail. `WatchedDisk` stands before another disk and sees every error of it; one that says that a directory cannot be
 //! trusted any more marks the directory as offline, once and for good, and from then on refuses every operation in it: nothing can be
 //! acknowledged that a failed disk may have lost. Whoever finds out on another way tells `Disk::directory_failed` or `File::failed`.
+//! It also is where the limit of open files is met: files that are only kept open make room for others.
 //!
 //! Used by: server, which builds it and takes the partitions of a failed directory away; storage and replica see a `Disk` like any other.
 //! Never does: logging, locking of logs; a report may come from under any lock. Not a failure: a full disk, limits of the process, a file
 //! that is missing from a directory that is there. Kafka: `LogDirFailureChannel`; KIP-112.
 
-use super::{DirEntry, Disk, File, FileInfo, OpenMode, Space};
+use super::{DirEntry, Disk, File, FileInfo, OpenFiles, OpenMode, Space};
 use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
@@ -18,6 +19,9 @@ use std::task::Waker;
 /// Limits of this process, which say nothing about the directory.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
+
+/// As many files make room when one cannot be opened.
+const ROOM: usize = 64;
 
 /// Which of the log directories have failed, and why.
 pub struct DirFailures {
@@ -47,6 +51,11 @@ pub struct DirFailure {
     /// What was touched at the time.
     pub path: PathBuf,
     pub reason: String,
+}
+
+/// Which says nothing about a directory.
+fn is_process_limit(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 impl DirFailures {
@@ -110,7 +119,7 @@ impl DirFailures {
 
     /// Whether `error`, met at `path`, says that the whole directory is not usable.
     fn is_failure(&self, disk: &dyn Disk, dir: &Dir, error: &io::Error) -> bool {
-        if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
+        if is_process_limit(error) {
             return false;
         }
         match error.kind() {
@@ -150,16 +159,26 @@ impl Dir {
 pub struct WatchedDisk {
     inner: Arc<dyn Disk>,
     failures: Arc<DirFailures>,
+    open_files: OpenFiles,
 }
 
 impl WatchedDisk {
-    pub fn new(inner: Arc<dyn Disk>, failures: Arc<DirFailures>) -> Self {
-        WatchedDisk { inner, failures }
+    /// No more than `open_files_max` files stay open from one use to the next.
+    pub fn new(inner: Arc<dyn Disk>, failures: Arc<DirFailures>, open_files_max: usize) -> Self {
+        WatchedDisk { inner, failures, open_files: OpenFiles::new(open_files_max) }
     }
 
-    fn watch<T>(&self, path: &Path, operation: impl FnOnce(&dyn Disk) -> io::Result<T>) -> io::Result<T> {
+    fn watch<T>(&self, path: &Path, operation: impl Fn(&dyn Disk) -> io::Result<T>) -> io::Result<T> {
         self.failures.refuse_if_offline(path)?;
-        operation(&*self.inner).inspect_err(|error| self.failures.judge(&*self.inner, path, error))
+        self.with_room(operation).inspect_err(|error| self.failures.judge(&*self.inner, path, error))
+    }
+
+    /// Files that are only kept open make room when the process has as many open as it may.
+    fn with_room<T>(&self, operation: impl Fn(&dyn Disk) -> io::Result<T>) -> io::Result<T> {
+        match operation(&*self.inner) {
+            Err(error) if is_process_limit(&error) && self.open_files.close_some(ROOM) > 0 => operation(&*self.inner),
+            result => result,
+        }
     }
 }
 
@@ -209,7 +228,9 @@ impl Disk for WatchedDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.failures.refuse_if_offline(dir)?;
-        self.inner.sync_dir(dir).inspect_err(|error| match error.kind() {
+        self.with_room(|disk| disk.sync_dir(dir)).inspect_err(|error| match error.kind() {
+            // It could not be opened, so nothing was synced.
+            _ if is_process_limit(error) => {}
             ErrorKind::NotFound => self.failures.judge(&*self.inner, dir, error),
             _ => self.failures.report(dir, error),
         })
@@ -229,6 +250,10 @@ impl Disk for WatchedDisk {
 
     fn directory_failed(&self, path: &Path, reason: &io::Error) {
         self.failures.report(path, reason);
+    }
+
+    fn open_files(&self) -> Option<&OpenFiles> {
+        Some(&self.open_files)
     }
 }
 
@@ -315,7 +340,7 @@ mod tests {
             mem.open(&Path::new(dir).join("meta.properties"), OpenMode::Create).unwrap();
         }
         let failures = Arc::new(DirFailures::new(["/data/a".into(), "/data/b".into()], &["meta.properties"]));
-        let watched = WatchedDisk::new(Arc::new(mem.clone()), failures.clone());
+        let watched = WatchedDisk::new(Arc::new(mem.clone()), failures.clone(), 8);
         (mem, failures, watched)
     }
 

@@ -39,7 +39,7 @@ impl World {
             disk.create_dir_all(&dir.path).unwrap();
         }
         let failures = Arc::new(DirFailures::new(dirs.iter().map(|dir| dir.path.clone()), &[]));
-        let watched = Arc::new(WatchedDisk::new(Arc::new(disk.clone()), failures.clone()));
+        let watched = Arc::new(WatchedDisk::new(Arc::new(disk.clone()), failures.clone(), 8));
         let props = [
             ("node.id", "1"),
             ("process.roles", "broker,controller"),

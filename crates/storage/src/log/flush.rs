@@ -91,7 +91,7 @@ impl Log {
         let first = self.segment_at(self.recovery_point);
         for (at, segment) in self.segments.iter_mut().enumerate() {
             if at >= first {
-                files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?.clone()));
+                files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?));
                 if at < active || closing {
                     segment.persist_indexes(disk.as_ref())?;
                 }

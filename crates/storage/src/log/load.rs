@@ -161,7 +161,8 @@ impl Log {
         let disk = self.disk.clone();
         let mut found: Vec<(i32, i64)> = Vec::new();
         for segment in self.segments.iter().filter(|segment| segment.size > 0) {
-            let mut heads = HeadScan::of_segment(segment.file(disk.as_ref())?.as_ref(), segment.base_offset, 0, segment.size);
+            let file = segment.file(disk.as_ref())?;
+            let mut heads = HeadScan::of_segment(file.as_ref(), segment.base_offset, 0, segment.size);
             while let Some(head) = heads.next().map_err(unreadable(segment.log_path()))? {
                 let Some(view) = head.view() else { break };
                 if view.leader_epoch() < 0 && found.is_empty() {

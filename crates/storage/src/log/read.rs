@@ -84,7 +84,7 @@ impl Log {
         let wanted = if min_one { (max_bytes as u64).max(place.size) } else { max_bytes as u64 };
         // Part of a batch is of no use to anybody: it waits for a fetch that has room for it.
         let len = if wanted < place.size { 0 } else { limit.saturating_sub(place.position).min(wanted) };
-        Ok(Some(FileRange { file: segment.file(disk)?.clone(), position: place.position, len: len as usize }))
+        Ok(Some(FileRange { file: segment.file(disk)?, position: place.position, len: len as usize }))
     }
 
     /// Aborted transactions that overlap what lies between `offset` and `position` of segment `at`, as far as the offset index can tell where

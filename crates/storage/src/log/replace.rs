@@ -75,7 +75,7 @@ impl Log {
                 base_offset: segment.base_offset,
                 next_base: next.base_offset,
                 size: segment.size,
-                file: segment.file(disk)?.clone(),
+                file: segment.file(disk)?,
                 modified_ms: disk.info(&path).map_err(LogError::io("cannot stat", &path))?.modified_ms,
                 path,
                 offset_index_bytes,

@@ -126,7 +126,7 @@ impl Log {
                 }
                 Err(error) => return Err(error),
             };
-            let file = segment.file(disk.as_ref())?.clone();
+            let file = segment.file(disk.as_ref())?;
             let mut heads = HeadScan::of_segment(file.as_ref(), segment.base_offset, place.position, size);
             while let Some(head) = heads.next().map_err(unreadable(&path))? {
                 let Some(view) = head.view() else { break };

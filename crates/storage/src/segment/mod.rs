@@ -160,7 +160,7 @@ impl Segment {
         Ok(())
     }
 
-    pub fn file(&self, disk: &dyn Disk) -> Result<&Arc<dyn File>, LogError> {
+    pub fn file(&self, disk: &dyn Disk) -> Result<Arc<dyn File>, LogError> {
         self.log.get(disk).map_err(self.io("cannot open"))
     }
 

@@ -46,7 +46,8 @@ impl Segment {
         let mut next_offset = self.base_offset;
         if self.size > 0 {
             let mut recent = VecDeque::new();
-            let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, start, self.size);
+            let file = self.file(disk)?;
+            let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, start, self.size);
             while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
                 let Some(view) = head.view() else { break };
                 next_offset = view.next_offset();
@@ -74,7 +75,7 @@ impl Segment {
     pub fn rebuild_indexes(&mut self, disk: &dyn Disk, config: &LogConfig) -> Result<(), LogError> {
         let total = self.size;
         self.begin_anew(disk)?;
-        let file = self.file(disk)?.clone();
+        let file = self.file(disk)?;
         let interval = config.index_interval_bytes.max(0) as u64;
         while self.size < total {
             let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, self.size, total);
@@ -130,7 +131,7 @@ impl Segment {
         let start = if max.1 < 0 { 0 } else { self.index_position(disk, max.1)?.min(indexed) };
         let interval = config.index_interval_bytes.max(0) as u64;
         let mut last_entry = start;
-        let file = self.file(disk)?.clone();
+        let file = self.file(disk)?;
         let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, start, self.size);
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
             let Some(view) = head.view() else { break };
@@ -161,7 +162,7 @@ impl Segment {
     ) -> Result<u64, LogError> {
         let total = self.size;
         self.begin_anew(disk)?;
-        let file = self.file(disk)?.clone();
+        let file = self.file(disk)?;
         let interval = config.index_interval_bytes.max(0) as u64;
         let limit = self.base_offset.saturating_add(i64::from(i32::MAX));
         let mut batches = BatchScan::new(file.as_ref(), 0, total);

@@ -72,7 +72,8 @@ impl Segment {
         if start >= self.size {
             return Ok(Walk::Stopped((start, self.base_offset)));
         }
-        let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, start, self.size);
+        let file = self.file(disk)?;
+        let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, start, self.size);
         let mut next_offset = self.base_offset;
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
             let Some(view) = head.view() else { break };
@@ -126,7 +127,8 @@ impl Segment {
     /// Whether a batch begins where an entry points, and one that ends there or before.
     pub(super) fn is_right(&self, disk: &dyn Disk, entry: OffsetEntry) -> Result<bool, LogError> {
         let indexed = self.base_offset + i64::from(entry.relative_offset);
-        let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, u64::from(entry.position), self.size);
+        let file = self.file(disk)?;
+        let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, u64::from(entry.position), self.size);
         let head = heads.next().map_err(unreadable(self.log.path()))?;
         let right = head.is_some_and(|head| head.view().is_some_and(|view| view.last_offset() <= indexed));
         if !right {

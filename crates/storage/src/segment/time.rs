@@ -45,7 +45,8 @@ impl Segment {
         if from >= self.size {
             return Ok(max);
         }
-        let mut heads = HeadScan::of_segment(self.file(disk)?.as_ref(), self.base_offset, from, self.size);
+        let file = self.file(disk)?;
+        let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, from, self.size);
         while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
             if let Some(view) = head.view()
                 && view.max_timestamp() > max.0
@@ -75,7 +76,8 @@ impl Segment {
         }
         let indexed = entry.map_or(self.base_offset, |e| self.base_offset + i64::from(e.relative_offset));
         let start = self.index_position(disk, indexed.max(from))?;
-        let mut batches = BatchScan::new(self.file(disk)?.as_ref(), start, self.size);
+        let file = self.file(disk)?;
+        let mut batches = BatchScan::new(file.as_ref(), start, self.size);
         loop {
             let batch = match batches.next().map_err(unreadable(self.log.path()))? {
                 Scanned::Batch(batch) => batch,
