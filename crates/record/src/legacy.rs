@@ -81,25 +81,9 @@ fn lz4_with_right_checksum(frame: &[u8]) -> Vec<u8> {
     // Magic number, flags, block descriptor, and with flag 8 the content size; then the checksum.
     let end = if frame.get(4).is_some_and(|flags| flags & 0x08 != 0) { 14 } else { 6 };
     if frame.len() > end {
-        frame[end] = (xxh32_short(&frame[4..end]) >> 8) as u8;
+        frame[end] = (xxhash_rust::xxh32::xxh32(&frame[4..end], 0) >> 8) as u8;
     }
     frame
-}
-
-/// xxHash32 with seed 0 of fewer than 16 bytes.
-fn xxh32_short(bytes: &[u8]) -> u32 {
-    const PRIMES: [u32; 5] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f, 0x1656_67b1];
-    let mut hash = PRIMES[4].wrapping_add(bytes.len() as u32);
-    let (words, rest) = bytes.as_chunks::<4>();
-    for word in words {
-        hash = hash.wrapping_add(u32::from_le_bytes(*word).wrapping_mul(PRIMES[2])).rotate_left(17).wrapping_mul(PRIMES[3]);
-    }
-    for byte in rest {
-        hash = hash.wrapping_add(u32::from(*byte).wrapping_mul(PRIMES[4])).rotate_left(11).wrapping_mul(PRIMES[0]);
-    }
-    hash = (hash ^ (hash >> 15)).wrapping_mul(PRIMES[1]);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(PRIMES[2]);
-    hash ^ (hash >> 16)
 }
 
 fn message(bytes: &Bytes, view: &BatchView<'_>) -> Result<Record, RecordError> {

@@ -1,11 +1,10 @@
 //! Walks the heads of a batch's records without keeping keys or values: what validation, recovery and timestamp lookups need.
-//! Compressed batches are decoded through one small buffer. Hot path: no allocation per record.
+//! Compressed batches are decoded into the buffer of their thread and looked at there. Hot path: no allocation per record.
 
 use crate::batch::{BatchView, TimestampType};
-use crate::compress::{Compression, Decoder, to_record_error};
+use crate::compress::{Buffers, Compression, Pieces};
 use crate::error::RecordError;
 use base::varint::{self, VarintError};
-use std::io::Read;
 use std::ops::ControlFlow;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +37,10 @@ pub fn scan_records(
     }
     match batch.compression()? {
         Compression::None => context.scan_slice(batch.payload(), &mut visit),
-        compression => {
-            let decoder = Decoder::new(compression, batch.payload(), max_decompressed)?;
-            context.scan_stream(Stream::new(decoder, max_decompressed), &mut visit)
-        }
+        compression => Buffers::lend(|buffers| {
+            let pieces = Pieces::new(compression, batch.payload(), buffers, max_decompressed)?;
+            context.scan_pieces(Stream { pieces, at: 0, consumed: 0 }, &mut visit)
+        }),
     }
 }
 
@@ -55,10 +54,12 @@ struct Context {
 const LEFT_OVER: &str = "incorrect declared batch size, records still remaining in file";
 const TOO_SHORT: &str = "incorrect declared batch size, premature EOF reached";
 
+#[cold]
 fn malformed() -> RecordError {
     RecordError::invalid("found invalid record structure")
 }
 
+#[cold]
 fn premature(error: VarintError) -> RecordError {
     match error {
         VarintError::Truncated => RecordError::invalid(TOO_SHORT),
@@ -89,73 +90,95 @@ impl Context {
                 )));
             }
             let (body, next) = after.split_at(size as usize);
-            let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
-            let timestamp_delta = at.long()?;
-            let offset_delta = at.int()?;
-            let key_len = at.int()?;
-            at.skip(key_len)?;
-            let value_len = at.int()?;
-            at.skip(value_len)?;
-            let headers = at.int()?;
-            if headers < 0 || headers as usize > at.0.len() {
-                return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
-            }
-            for _ in 0..headers {
-                let key = at.int()?;
-                if key < 0 {
-                    return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
-                }
-                at.skip(key)?;
-                let value = at.int()?;
-                at.skip(value)?;
-            }
-            if !at.0.is_empty() {
-                return Err(RecordError::invalid(format!("invalid record size: {} bytes are left after the record's fields", at.0.len())));
-            }
+            let head = self.read(body, n + size as usize)?;
             rest = next;
-            if visit(&self.head(timestamp_delta, offset_delta, key_len, value_len, n + size as usize)).is_break() {
+            if visit(&head).is_break() {
                 return Ok(());
             }
         }
         if rest.is_empty() { Ok(()) } else { Err(RecordError::invalid(LEFT_OVER)) }
     }
 
-    fn scan_stream(&self, mut stream: Stream<'_>, visit: &mut impl FnMut(&RecordHead) -> ControlFlow<()>) -> Result<(), RecordError> {
+    /// A record that lies in one place, without its length field.
+    #[inline]
+    fn read(&self, body: &[u8], size: usize) -> Result<RecordHead, RecordError> {
+        let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
+        let timestamp_delta = at.long()?;
+        let offset_delta = at.int()?;
+        let key_len = at.int()?;
+        at.skip(key_len)?;
+        let value_len = at.int()?;
+        at.skip(value_len)?;
+        let headers = at.int()?;
+        if headers < 0 || headers as usize > at.0.len() {
+            return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
+        }
+        for _ in 0..headers {
+            let key = at.int()?;
+            if key < 0 {
+                return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
+            }
+            at.skip(key)?;
+            let value = at.int()?;
+            at.skip(value)?;
+        }
+        if !at.0.is_empty() {
+            return Err(RecordError::invalid(format!("invalid record size: {} bytes are left after the record's fields", at.0.len())));
+        }
+        Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, size))
+    }
+
+    fn scan_pieces(&self, mut stream: Stream<'_, '_>, visit: &mut impl FnMut(&RecordHead) -> ControlFlow<()>) -> Result<(), RecordError> {
         for _ in 0..self.count {
-            let start = stream.consumed;
-            let size = stream.int()?;
-            let body = stream.consumed;
-            stream.byte()?;
-            let timestamp_delta = stream.long()?;
-            let offset_delta = stream.int()?;
-            let key_len = stream.int()?;
-            stream.skip(key_len)?;
-            let value_len = stream.int()?;
-            stream.skip(value_len)?;
-            let headers = stream.int()?;
-            if headers < 0 {
-                return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
-            }
-            for _ in 0..headers {
-                let key = stream.int()?;
-                if key < 0 {
-                    return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
+            let head = match stream.record_in_piece() {
+                Some((size, n)) => {
+                    let at = stream.at;
+                    let head = self.read(&stream.pieces.piece()[at + n..at + n + size], n + size)?;
+                    stream.advance(n + size);
+                    head
                 }
-                stream.skip(key)?;
-                let value = stream.int()?;
-                stream.skip(value)?;
-            }
-            let read = stream.consumed - body;
-            if i64::from(size) != read as i64 {
-                return Err(RecordError::invalid(format!(
-                    "invalid record size: expected to read {size} bytes in record payload, but instead read {read}"
-                )));
-            }
-            if visit(&self.head(timestamp_delta, offset_delta, key_len, value_len, stream.consumed - start)).is_break() {
+                None => self.read_across(&mut stream)?,
+            };
+            if visit(&head).is_break() {
                 return Ok(());
             }
         }
         if stream.at_end()? { Ok(()) } else { Err(RecordError::invalid(LEFT_OVER)) }
+    }
+
+    /// A record that goes on in the next piece.
+    #[cold]
+    fn read_across(&self, stream: &mut Stream<'_, '_>) -> Result<RecordHead, RecordError> {
+        let start = stream.consumed;
+        let size = stream.int()?;
+        let body = stream.consumed;
+        stream.byte()?.ok_or_else(malformed)?;
+        let timestamp_delta = stream.long()?;
+        let offset_delta = stream.int()?;
+        let key_len = stream.int()?;
+        stream.skip(key_len)?;
+        let value_len = stream.int()?;
+        stream.skip(value_len)?;
+        let headers = stream.int()?;
+        if headers < 0 {
+            return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
+        }
+        for _ in 0..headers {
+            let key = stream.int()?;
+            if key < 0 {
+                return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
+            }
+            stream.skip(key)?;
+            let value = stream.int()?;
+            stream.skip(value)?;
+        }
+        let read = stream.consumed - body;
+        if i64::from(size) != read as i64 {
+            return Err(RecordError::invalid(format!(
+                "invalid record size: expected to read {size} bytes in record payload, but instead read {read}"
+            )));
+        }
+        Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, stream.consumed - start))
     }
 }
 
@@ -183,83 +206,86 @@ impl Slice<'_> {
     }
 }
 
-const BUFFER: usize = 8 * 1024;
-
-/// A window over a decoder.
-struct Stream<'a> {
-    decoder: Decoder<'a>,
-    buffer: [u8; BUFFER],
-    start: usize,
-    end: usize,
+/// A place in what is being decoded.
+struct Stream<'a, 'b> {
+    pieces: Pieces<'a, 'b>,
+    /// In the current piece.
+    at: usize,
     consumed: usize,
-    decoded: usize,
-    cap: usize,
 }
 
-impl<'a> Stream<'a> {
-    fn new(decoder: Decoder<'a>, cap: usize) -> Self {
-        Stream { decoder, buffer: [0; BUFFER], start: 0, end: 0, consumed: 0, decoded: 0, cap }
-    }
-
-    /// Reads more behind what is left; false at the end.
-    fn fill(&mut self) -> Result<bool, RecordError> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        let n = self.decoder.read(&mut self.buffer[self.end..]).map_err(|e| to_record_error(&e))?;
-        self.end += n;
-        self.decoded += n;
-        if self.decoded > self.cap {
-            return Err(RecordError::Expands(self.cap));
-        }
-        Ok(n > 0)
-    }
-
-    /// Has the longest varint in the window, unless the stream ends before.
-    fn window(&mut self) -> Result<&[u8], RecordError> {
-        while self.end - self.start < 10 && self.fill()? {}
-        Ok(&self.buffer[self.start..self.end])
+impl Stream<'_, '_> {
+    /// The size of the record that starts here, and of its length field, if all of it lies in the current piece.
+    #[inline]
+    fn record_in_piece(&self) -> Option<(usize, usize)> {
+        let rest = &self.pieces.piece()[self.at..];
+        let (size, n) = varint::read_i32(rest).ok()?;
+        let size = usize::try_from(size).ok()?;
+        (size <= rest.len() - n).then_some((size, n))
     }
 
     fn advance(&mut self, n: usize) {
-        self.start += n;
+        self.at += n;
         self.consumed += n;
     }
 
-    fn byte(&mut self) -> Result<u8, RecordError> {
-        let byte = *self.window()?.first().ok_or_else(malformed)?;
+    /// Bytes of the current piece that are left, or of the next; 0 at the end.
+    fn available(&mut self) -> Result<usize, RecordError> {
+        let left = self.pieces.piece().len() - self.at;
+        if left > 0 {
+            return Ok(left);
+        }
+        self.at = 0;
+        self.pieces.advance()?;
+        Ok(self.pieces.piece().len())
+    }
+
+    fn byte(&mut self) -> Result<Option<u8>, RecordError> {
+        if self.available()? == 0 {
+            return Ok(None);
+        }
+        let byte = self.pieces.piece()[self.at];
         self.advance(1);
-        Ok(byte)
+        Ok(Some(byte))
+    }
+
+    /// The bytes of a varint and how many there are, of those that it may have at most.
+    fn varint(&mut self) -> Result<([u8; 10], usize), RecordError> {
+        let mut bytes = [0; 10];
+        for n in 0..bytes.len() {
+            let Some(byte) = self.byte()? else { return Ok((bytes, n)) };
+            bytes[n] = byte;
+            if byte < 0x80 {
+                return Ok((bytes, n + 1));
+            }
+        }
+        Ok((bytes, 10))
     }
 
     fn int(&mut self) -> Result<i32, RecordError> {
-        let (value, n) = varint::read_i32(self.window()?).map_err(premature)?;
-        self.advance(n);
-        Ok(value)
+        let (bytes, n) = self.varint()?;
+        varint::read_i32(&bytes[..n]).map(|(value, _)| value).map_err(premature)
     }
 
     fn long(&mut self) -> Result<i64, RecordError> {
-        let (value, n) = varint::read_i64(self.window()?).map_err(premature)?;
-        self.advance(n);
-        Ok(value)
+        let (bytes, n) = self.varint()?;
+        varint::read_i64(&bytes[..n]).map(|(value, _)| value).map_err(premature)
     }
 
     fn skip(&mut self, len: i32) -> Result<(), RecordError> {
         let mut left = usize::try_from(len).unwrap_or(0);
-        loop {
-            let n = left.min(self.end - self.start);
-            self.advance(n);
-            left -= n;
-            if left == 0 {
-                return Ok(());
-            }
-            if !self.fill()? {
+        while left > 0 {
+            let n = left.min(self.available()?);
+            if n == 0 {
                 return Err(RecordError::invalid("reached end of input stream before skipping all bytes of a record"));
             }
+            self.advance(n);
+            left -= n;
         }
+        Ok(())
     }
 
     fn at_end(&mut self) -> Result<bool, RecordError> {
-        Ok(self.window()?.is_empty())
+        Ok(self.available()? == 0)
     }
 }

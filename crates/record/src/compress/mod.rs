@@ -1,13 +1,21 @@
-//! The five codecs as Kafka frames them. Decompression streams and is capped by the caller, so that a small batch cannot claim
-//! much memory. Kafka: CompressionType, GzipCompression, SnappyCompression, Lz4Compression, ZstdCompression.
+//! The five codecs as Kafka frames them. What is decoded is capped by the caller, and no header makes memory be taken for what it claims only.
+//! Kafka: CompressionType, GzipCompression, SnappyCompression, Lz4Compression, ZstdCompression.
 
+mod buffers;
+mod lz4;
+mod pieces;
 mod snappy;
+#[cfg(test)]
+mod tests;
+mod whole;
+
+pub(crate) use buffers::Buffers;
+pub(crate) use pieces::Pieces;
 
 use crate::error::RecordError;
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
-use std::io::{self, Read, Write};
+use libdeflater::CompressionLvl;
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use std::io::{self, Write};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -79,16 +87,15 @@ impl Codec {
     pub fn compress(self, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match self.compression {
             Compression::None => out.extend_from_slice(input),
-            Compression::Gzip => {
-                let level = if (0..=9).contains(&self.level) {
-                    flate2::Compression::new(self.level as u32)
-                } else {
-                    flate2::Compression::default()
-                };
-                let mut encoder = GzEncoder::new(out, level);
-                encoder.write_all(input)?;
-                encoder.finish()?;
-            }
+            Compression::Gzip => Buffers::lend(|buffers| {
+                let level = CompressionLvl::new(self.level).unwrap_or_default();
+                let compressor = buffers.deflater(level);
+                let start = out.len();
+                out.resize(start + compressor.gzip_compress_bound(input.len()), 0);
+                let len = compressor.gzip_compress(input, &mut out[start..]).map_err(io::Error::other)?;
+                out.truncate(start + len);
+                io::Result::Ok(())
+            })?,
             Compression::Snappy => snappy::compress(input, out)?,
             Compression::Lz4 => {
                 let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
@@ -96,113 +103,31 @@ impl Codec {
                 encoder.write_all(input)?;
                 encoder.finish().map_err(io::Error::other)?;
             }
-            Compression::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, self.level)?;
-                encoder.write_all(input)?;
-                encoder.finish()?;
-            }
+            Compression::Zstd => Buffers::lend(|buffers| {
+                let compressor = buffers.zstd_compressor(self.level)?;
+                let start = out.len();
+                out.resize(start + zstd::zstd_safe::compress_bound(input.len()), 0);
+                let len = compressor.compress_to_buffer(input, &mut out[start..])?;
+                out.truncate(start + len);
+                io::Result::Ok(())
+            })?,
         }
         Ok(())
     }
 }
 
-/// A reader over the decompressed bytes of `input`.
-pub(crate) enum Decoder<'a> {
-    Plain(&'a [u8]),
-    Gzip(Box<MultiGzDecoder<&'a [u8]>>),
-    Snappy(snappy::Decoder<'a>),
-    Lz4(Box<FrameDecoder<&'a [u8]>>),
-    Zstd(zstd::stream::read::Decoder<'static, &'a [u8]>),
-}
-
-impl<'a> Decoder<'a> {
-    /// `cap` bounds what one block may allocate; the caller still counts what it reads.
-    pub(crate) fn new(compression: Compression, input: &'a [u8], cap: usize) -> Result<Self, RecordError> {
-        Ok(match compression {
-            Compression::None => Decoder::Plain(input),
-            Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
-            Compression::Snappy => Decoder::Snappy(snappy::Decoder::new(input, cap)?),
-            Compression::Lz4 => Decoder::Lz4(Box::new(FrameDecoder::new(input))),
-            Compression::Zstd => {
-                Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(input).map_err(|e| RecordError::Decompress(e.to_string()))?)
-            }
-        })
-    }
-}
-
-impl Read for Decoder<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Decoder::Plain(input) => input.read(buf),
-            Decoder::Gzip(decoder) => decoder.read(buf),
-            Decoder::Snappy(decoder) => decoder.read(buf),
-            Decoder::Lz4(decoder) => decoder.read(buf),
-            Decoder::Zstd(decoder) => decoder.read(buf),
-        }
-    }
-}
-
 /// All decompressed bytes of `input`, or an error once they exceed `cap`.
 pub fn decompress(compression: Compression, input: &[u8], cap: usize) -> Result<Vec<u8>, RecordError> {
-    let mut decoder = Decoder::new(compression, input, cap)?;
-    // A guess that is right for most text, and never more than the cap.
-    let mut out = Vec::with_capacity(input.len().saturating_mul(4).min(cap));
-    let mut limited = (&mut decoder).take(cap as u64 + 1);
-    limited.read_to_end(&mut out).map_err(|e| to_record_error(&e))?;
-    if out.len() > cap {
-        return Err(RecordError::Expands(cap));
-    }
-    Ok(out)
-}
-
-pub(crate) fn to_record_error(error: &io::Error) -> RecordError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<RecordError>()) {
-        Some(inner) => inner.clone(),
-        None => RecordError::Decompress(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Vec<u8> {
-        (0..200_000u32).flat_map(|i| [(i % 7) as u8, (i / 900) as u8]).collect()
-    }
-
-    #[test]
-    fn every_codec_round_trips() {
-        for compression in Compression::ALL {
-            for input in [Vec::new(), vec![1u8], sample()] {
-                let mut out = Vec::new();
-                Codec::new(compression).compress(&input, &mut out).unwrap();
-                assert_eq!(decompress(compression, &out, input.len()).unwrap(), input, "{compression:?}");
+    Buffers::lend(|buffers| {
+        let mut pieces = Pieces::new(compression, input, buffers, cap)?;
+        let mut out = pieces.piece().to_vec();
+        while pieces.advance()? {
+            if out.is_empty() {
+                // A guess that is right for most text, and never more than the cap.
+                out.reserve(input.len().saturating_mul(4).min(cap));
             }
+            out.extend_from_slice(pieces.piece());
         }
-    }
-
-    #[test]
-    fn the_cap_stops_bombs() {
-        let input = vec![0u8; 10_000_000];
-        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-            let mut out = Vec::new();
-            Codec::new(compression).compress(&input, &mut out).unwrap();
-            assert_eq!(decompress(compression, &out, 9_999_999), Err(RecordError::Expands(9_999_999)), "{compression:?}");
-        }
-    }
-
-    #[test]
-    fn garbage_is_refused() {
-        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-            let error = decompress(compression, b"this is not compressed at all", 1 << 20).unwrap_err();
-            assert!(matches!(error, RecordError::Decompress(_) | RecordError::Expands(_)), "{compression:?} {error:?}");
-        }
-    }
-
-    #[test]
-    fn raw_snappy_is_accepted() {
-        let input = sample();
-        let raw = snap::raw::Encoder::new().compress_vec(&input).unwrap();
-        assert_eq!(decompress(Compression::Snappy, &raw, 1 << 20).unwrap(), input);
-    }
+        Ok(out)
+    })
 }

@@ -1,10 +1,11 @@
-//! Snappy in xerial's framing (snappy-java): a 16-byte header, then blocks of at most 32 KiB, each with its compressed length.
-//! librdkafka and others also send one raw snappy block without framing; that is read, never written.
+//! Snappy in xerial's framing (snappy-java): a 16-byte header, then blocks of at most 32 KiB as it writes them, each with its compressed length;
+//! streams may follow one another. librdkafka and others also send one raw snappy block without framing; that is read, never written.
 
 use crate::error::RecordError;
-use std::io::{self, Read};
+use std::io;
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+const HEADER: usize = 16;
 const BLOCK: usize = 32 * 1024;
 
 pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
@@ -22,65 +23,72 @@ pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) struct Decoder<'a> {
+fn wrong(what: impl Into<String>) -> RecordError {
+    RecordError::Decompress(what.into())
+}
+
+pub(super) struct Blocks<'a> {
     rest: &'a [u8],
     framed: bool,
-    cap: usize,
-    block: Vec<u8>,
-    at: usize,
 }
 
-impl<'a> Decoder<'a> {
-    pub(super) fn new(input: &'a [u8], cap: usize) -> Result<Self, RecordError> {
-        let framed = input.starts_with(&MAGIC);
-        if framed && input.len() < 16 {
-            return Err(RecordError::Decompress("snappy stream ends inside its header".into()));
+impl<'a> Blocks<'a> {
+    pub(super) fn new(input: &'a [u8]) -> Result<Self, RecordError> {
+        match input.first_chunk::<HEADER>() {
+            _ if input.is_empty() => Err(wrong("snappy stream is empty")),
+            Some(header) if is_header(header)? => Ok(Blocks { rest: &input[HEADER..], framed: true }),
+            _ => Ok(Blocks { rest: input, framed: false }),
         }
-        let rest = if framed { &input[16..] } else { input };
-        Ok(Self { rest, framed, cap, block: Vec::new(), at: 0 })
     }
 
-    fn next_block(&mut self) -> io::Result<()> {
-        let compressed = if self.framed {
-            let Some((len, rest)) = self.rest.split_first_chunk::<4>() else {
-                return Err(io::Error::other("snappy stream ends inside a block length"));
-            };
-            let len = u32::from_be_bytes(*len) as usize;
-            if rest.len() < len {
-                return Err(io::Error::other("snappy stream ends inside a block"));
-            }
-            let (block, rest) = rest.split_at(len);
-            self.rest = rest;
-            block
-        } else {
-            std::mem::take(&mut self.rest)
+    /// The next block, still compressed, and the length it claims to decode to, which is believable; None at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(&'a [u8], usize)>, RecordError> {
+        let compressed = match self.framed {
+            true => self.framed_block()?,
+            false => Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty()),
         };
-        let len = snap::raw::decompress_len(compressed).map_err(io::Error::other)?;
+        let Some(compressed) = compressed else { return Ok(None) };
+        let len = snap::raw::decompress_len(compressed).map_err(|e| wrong(e.to_string()))?;
         // A snappy block grows at most about 21-fold (three bytes make 64); a larger claim is a lie and must not be allocated.
         if len / 22 > compressed.len() {
-            return Err(io::Error::other("snappy block claims more than it can hold"));
+            return Err(wrong("snappy block claims more than it can hold"));
         }
-        if len > self.cap {
-            return Err(io::Error::other(RecordError::Expands(self.cap)));
+        Ok(Some((compressed, len)))
+    }
+
+    fn framed_block(&mut self) -> Result<Option<&'a [u8]>, RecordError> {
+        loop {
+            // As snappy-java: bytes too few for a length are the end.
+            let Some((len, rest)) = self.rest.split_first_chunk::<4>() else { return Ok(None) };
+            if *len == MAGIC[..4] {
+                let header = self.rest.first_chunk().ok_or_else(|| wrong("snappy stream ends inside the header of another"))?;
+                if !is_header(header)? {
+                    return Ok(None);
+                }
+                self.rest = &self.rest[HEADER..];
+                continue;
+            }
+            let len = u32::from_be_bytes(*len) as usize;
+            let (block, rest) = rest.split_at_checked(len).ok_or_else(|| wrong("snappy stream ends inside a block"))?;
+            self.rest = rest;
+            return Ok(Some(block));
         }
-        self.block.resize(len, 0);
-        snap::raw::Decoder::new().decompress(compressed, &mut self.block).map_err(io::Error::other)?;
-        self.at = 0;
-        Ok(())
     }
 }
 
-impl Read for Decoder<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.block.len() {
-            if self.rest.is_empty() {
-                return Ok(0);
-            }
-            self.next_block()?;
-        }
-        let n = buf.len().min(self.block.len() - self.at);
-        buf[..n].copy_from_slice(&self.block[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
+/// Whether it is one; one of another version is refused.
+fn is_header(bytes: &[u8; HEADER]) -> Result<bool, RecordError> {
+    if !bytes.starts_with(&MAGIC) {
+        return Ok(false);
     }
+    let version = i32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+    if version < 1 {
+        return Err(wrong(format!("snappy streams of version {version} are unsupported")));
+    }
+    Ok(true)
+}
+
+pub(super) fn decode(compressed: &[u8], out: &mut [u8]) -> Result<(), RecordError> {
+    let n = snap::raw::Decoder::new().decompress(compressed, out).map_err(|e| wrong(e.to_string()))?;
+    if n == out.len() { Ok(()) } else { Err(wrong("snappy block is shorter than it claims")) }
 }
