@@ -6,11 +6,13 @@ mod bars;
 mod compaction;
 mod compressed;
 mod durable;
+mod groups;
 mod load;
 mod measure;
 mod results;
 mod start;
 mod table;
+mod tail;
 mod throughput;
 mod tools;
 
@@ -29,7 +31,7 @@ struct Part {
     bars: &'static [Bar],
 }
 
-const PARTS: &[Part] = &[throughput::PART, start::PART, durable::PART, compaction::PART, compressed::PART];
+const PARTS: &[Part] = &[throughput::PART, start::PART, durable::PART, compaction::PART, compressed::PART, tail::PART, groups::PART];
 
 /// How much work.
 struct Plan {

@@ -100,6 +100,7 @@ async fn create_topics(plan: &Plan) -> Result<Vec<String>> {
 }
 
 fn measure(plan: &Plan) -> Result<Figures> {
+    let begin = Instant::now();
     let running = Arc::new(AtomicBool::new(true));
     let mut background = Vec::new();
     if plan.compaction {
@@ -118,6 +119,7 @@ fn measure(plan: &Plan) -> Result<Figures> {
     let consumed = consuming.join().map_err(|_| "the consumer panicked")??;
     running.store(false, Relaxed);
     let mut figures = Figures::default();
+    figures.add("seconds", begin.elapsed().as_secs_f64());
     figures.add("records", produced.answers.len() as f64);
     figures.add("consumed", consumed.len() as f64);
     figures.add_latencies("answer", produced.answers);
