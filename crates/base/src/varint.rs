@@ -10,9 +10,17 @@ pub enum VarintError {
     TooLong,
 }
 
-/// Reads an unsigned varint of at most 5 bytes; returns the value and how many bytes it took.
+/// Reads an unsigned varint of at most 5 bytes; returns the value and how many bytes it took. Hot path: nearly all take one byte or two.
 #[inline]
 pub fn read_u32(bytes: &[u8]) -> Result<(u32, usize), VarintError> {
+    match *bytes {
+        [a, ..] if a < 0x80 => Ok((u32::from(a), 1)),
+        [a, b, ..] if b < 0x80 => Ok((u32::from(a & 0x7f) | u32::from(b) << 7, 2)),
+        _ => read_longer_u32(bytes),
+    }
+}
+
+fn read_longer_u32(bytes: &[u8]) -> Result<(u32, usize), VarintError> {
     let mut value = 0u32;
     for i in 0..5 {
         let byte = *bytes.get(i).ok_or(VarintError::Truncated)?;
@@ -27,9 +35,17 @@ pub fn read_u32(bytes: &[u8]) -> Result<(u32, usize), VarintError> {
     Err(VarintError::TooLong)
 }
 
-/// Reads an unsigned varint of at most 10 bytes; returns the value and how many bytes it took.
+/// Reads an unsigned varint of at most 10 bytes; returns the value and how many bytes it took. Hot path.
 #[inline]
 pub fn read_u64(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
+    match *bytes {
+        [a, ..] if a < 0x80 => Ok((u64::from(a), 1)),
+        [a, b, ..] if b < 0x80 => Ok((u64::from(a & 0x7f) | u64::from(b) << 7, 2)),
+        _ => read_longer_u64(bytes),
+    }
+}
+
+fn read_longer_u64(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
     let mut value = 0u64;
     for i in 0..10 {
         let byte = *bytes.get(i).ok_or(VarintError::Truncated)?;

@@ -4,8 +4,11 @@
 //! that a few bytes which outlive their request (group member metadata) do not keep a whole read buffer alive.
 //! A connection holds a buffer only while part of a frame is in it; in between, buffers go back to the worker's pool. Nothing is
 //! allocated for a length before that length was checked, and large frames grow with the bytes that really arrive.
+//!
+//! A frame that is larger than a read buffer is read to its end and no further, and the next one is expected to be as large: so it begins at
+//! the front of the same memory, which is still in the cache, and no part of it is moved.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -26,8 +29,14 @@ const POOLED_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) struct BufferPool(RefCell<Vec<BytesMut>>);
 
 impl BufferPool {
-    fn take(&self) -> BytesMut {
-        self.0.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(READ_BUFFER))
+    /// The smallest there is with that much room, or a new one.
+    fn take(&self, capacity: usize) -> BytesMut {
+        let mut pool = self.0.borrow_mut();
+        let fitting = pool.iter().enumerate().filter(|(_, buf)| buf.capacity() >= capacity);
+        match fitting.min_by_key(|(_, buf)| buf.capacity()).map(|(at, _)| at) {
+            Some(at) => pool.swap_remove(at),
+            None => BytesMut::with_capacity(capacity.next_multiple_of(READ_BUFFER)),
+        }
     }
 
     /// Keeps the memory of an empty buffer for the next reader, unless frames still point into it or there is enough already.
@@ -65,6 +74,8 @@ pub(crate) struct FrameReader {
     buf: BytesMut,
     /// Whether `buf` is a whole read buffer, rather than a few copied bytes.
     large: bool,
+    /// What the last frame took, length included, if that was more than a read buffer holds.
+    expected: usize,
 }
 
 impl FrameReader {
@@ -75,6 +86,7 @@ impl FrameReader {
             return Ok(None);
         }
         self.buf.advance(4);
+        self.expected = if 4 + len > READ_BUFFER { 4 + len } else { 0 };
         if len <= COPY_MAX {
             let frame = Bytes::copy_from_slice(&self.buf[..len]);
             self.buf.advance(len);
@@ -97,32 +109,37 @@ impl FrameReader {
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream. While pending, an empty reader owns no buffer.
     pub(crate) fn fill(&mut self, stream: &mut TcpStream, pool: &BufferPool, max: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.make_room(pool, max);
-        let poll = pin!(stream.read_buf(&mut self.buf)).poll(cx);
+        let limit = self.make_room(pool, max);
+        let poll = pin!(stream.read_buf(&mut (&mut self.buf).limit(limit))).poll(cx);
         if poll.is_pending() {
             self.release(pool);
         }
         poll
     }
 
-    fn make_room(&mut self, pool: &BufferPool, max: usize) {
+    /// Gives how many bytes to read at most.
+    fn make_room(&mut self, pool: &BufferPool, max: usize) -> usize {
         let have = self.buf.len();
         let need = match self.announced(max) {
             Ok(Some(len)) => 4 + len,
-            _ => 0,
+            _ => self.expected,
         };
         self.large = true;
-        if need > READ_BUFFER {
-            let capacity = self.buf.capacity();
-            if capacity == have || capacity < need.min(GROW_FROM) {
-                self.buf.reserve(need.min(GROW_FROM.max(2 * have)) - have);
-            }
-        } else if self.buf.capacity() < READ_BUFFER && !self.buf.try_reclaim(READ_BUFFER - have) {
-            // Frames still point into the buffer, or there is none.
-            let mut fresh = pool.take();
+        let capacity = self.buf.capacity();
+        let (enough, wanted, limit) = if need > READ_BUFFER {
+            (capacity > have && capacity >= need.min(GROW_FROM), need.min(GROW_FROM.max(2 * have)), need - have)
+        } else {
+            (capacity >= READ_BUFFER, READ_BUFFER, usize::MAX)
+        };
+        if !enough && !self.buf.try_reclaim(wanted - have) {
+            // Frames still point into the buffer, or it is too small, or there is none.
+            let mut fresh = pool.take(wanted);
             fresh.extend_from_slice(&self.buf);
-            self.buf = fresh;
+            let mut old = std::mem::replace(&mut self.buf, fresh);
+            old.clear();
+            pool.give(old);
         }
+        limit
     }
 
     /// Gives the buffer back when nothing, or only a little, of an unfinished frame is in it.
@@ -139,8 +156,8 @@ impl FrameReader {
     #[cfg(test)]
     fn feed(&mut self, pool: &BufferPool, max: usize, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            self.make_room(pool, max);
-            let n = bytes.len().min(self.buf.capacity() - self.buf.len());
+            let limit = self.make_room(pool, max);
+            let n = bytes.len().min(self.buf.capacity() - self.buf.len()).min(limit);
             assert!(n > 0, "make_room makes room");
             self.buf.extend_from_slice(&bytes[..n]);
             bytes = &bytes[n..];
@@ -233,5 +250,29 @@ mod tests {
         assert!(reader.buf.capacity() <= 2 * GROW_FROM);
         reader.release(&pool);
         assert!(reader.buf.capacity() <= COPY_MAX);
+    }
+
+    #[test]
+    fn large_frames_in_a_row_use_the_same_memory_and_nothing_is_read_beyond_them() {
+        let pool = BufferPool::default();
+        let mut reader = FrameReader::default();
+        let mut places = Vec::new();
+        for (i, size) in [300_000, 300_000, 299_000, 301_000].into_iter().enumerate() {
+            let body = vec![i as u8; size];
+            reader.feed(&pool, MAX, &framed(&body));
+            let frame = reader.next_frame(MAX).unwrap().unwrap();
+            assert_eq!(frame, body);
+            places.push(frame.as_ptr());
+            drop(frame);
+            assert!(reader.buf.len() < 4, "{} bytes of the next frame", reader.buf.len());
+            reader.release(&pool);
+        }
+        assert!(places[1..].iter().all(|place| *place == places[1]), "{places:?}");
+        // Small ones are read as many at a time as there are.
+        let mut small = framed(&[7; 100]);
+        small.extend(framed(&[8; 100]));
+        reader.feed(&pool, MAX, &small);
+        assert_eq!(std::iter::from_fn(|| reader.next_frame(MAX).unwrap()).count(), 2);
+        assert_eq!(reader.make_room(&pool, MAX), usize::MAX);
     }
 }

@@ -1,6 +1,7 @@
 //! One record batch as bytes: fields by position, checksums, patching in place. Magic 2 is the format written; magic 0 and 1 are
 //! answered as Kafka answers for them, so that old segments can be walked. Hot path: nothing here allocates.
 
+use crate::checksum::{crc32c, crc32c_of_both};
 use crate::compress::Compression;
 use crate::error::RecordError;
 use crate::legacy;
@@ -159,7 +160,7 @@ impl<'a> BatchView<'a> {
     }
 
     pub fn compute_crc(&self) -> u32 {
-        if self.magic() < 2 { legacy::compute_crc(self.bytes) } else { crc32c::crc32c(&self.bytes[ATTRIBUTES..]) }
+        if self.magic() < 2 { legacy::compute_crc(self.bytes) } else { crc32c(&self.bytes[ATTRIBUTES..]) }
     }
 
     pub fn is_valid(&self) -> bool {
@@ -334,6 +335,6 @@ pub fn patch_max_timestamp(header: &mut [u8], payload: &[u8], timestamp_type: Ti
         TimestampType::CreateTime => header[ATTRIBUTES + 1] &= !LOG_APPEND_TIME,
     }
     header[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&max_timestamp.to_be_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[ATTRIBUTES..RECORDS]), payload);
+    let crc = crc32c_of_both(&header[ATTRIBUTES..RECORDS], payload);
     header[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
 }

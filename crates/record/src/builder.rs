@@ -176,7 +176,7 @@ impl BatchBuilder {
         put(batch::PRODUCER_EPOCH, &fields.producer_epoch.to_be_bytes());
         put(batch::BASE_SEQUENCE, &fields.base_sequence.to_be_bytes());
         put(batch::COUNT, &count.to_be_bytes());
-        let crc = crc32c::crc32c(&buffer[batch::ATTRIBUTES..]);
+        let crc = crate::crc32c(&buffer[batch::ATTRIBUTES..]);
         buffer[batch::CRC..batch::CRC + 4].copy_from_slice(&crc.to_be_bytes());
         Ok(buffer.into())
     }

@@ -190,7 +190,7 @@ fn seal(view: &BatchView<'_>, header: &Header, bytes: &mut [u8]) -> Result<(), R
     put(batch::PRODUCER_EPOCH, &view.producer_epoch().to_be_bytes());
     put(batch::BASE_SEQUENCE, &view.base_sequence().to_be_bytes());
     put(batch::COUNT, &header.count.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[batch::ATTRIBUTES..]);
+    let crc = crate::crc32c(&bytes[batch::ATTRIBUTES..]);
     bytes[batch::CRC..batch::CRC + 4].copy_from_slice(&crc.to_be_bytes());
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod builder;
+pub mod checksum;
 pub mod compress;
 pub mod control;
 mod error;
@@ -15,6 +16,7 @@ pub mod validate;
 
 pub use batch::{Batch, BatchIter, BatchView, TimestampType, batches};
 pub use builder::{BatchBuilder, BatchFields};
+pub use checksum::crc32c;
 pub use compress::{Codec, Compression};
 pub use control::{ControlType, EndTxnMarker};
 pub use error::RecordError;

@@ -177,7 +177,7 @@ fn refused(builder: BatchBuilder, rules: &Rules) -> ValidationError {
 fn patched(builder: BatchBuilder, at: usize, with: &[u8]) -> Bytes {
     let mut bytes = builder.build().unwrap().to_vec();
     bytes[at..at + with.len()].copy_from_slice(with);
-    let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
+    let crc = crate::crc32c(&bytes[ATTRIBUTES..]);
     bytes[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
     bytes.into()
 }
@@ -223,7 +223,7 @@ fn refusals() {
     let lies = patched(sample(Compression::Gzip), COUNT, &5i32.to_be_bytes());
     let mut lies = lies.to_vec();
     lies[LAST_OFFSET_DELTA..LAST_OFFSET_DELTA + 4].copy_from_slice(&4i32.to_be_bytes());
-    let crc = crc32c::crc32c(&lies[ATTRIBUTES..]);
+    let crc = crate::crc32c(&lies[ATTRIBUTES..]);
     lies[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
     assert_eq!(leader(&lies.into(), &rules()).unwrap_err().code, 87);
     assert_eq!(leader(&patched(sample(Compression::None), ATTRIBUTES, &[0, 7]), &rules()).unwrap_err().code, 76);
@@ -298,7 +298,7 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] = with;
         if fix_crc && bytes.len() > RECORDS {
-            let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
+            let crc = crate::crc32c(&bytes[ATTRIBUTES..]);
             bytes[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
         }
         bytes.truncate(cut.max(1));

@@ -32,7 +32,7 @@ fn batch(compression: Compression, idempotent: bool) -> Bytes {
 fn with_sequence(template: &Bytes, sequence: i32) -> Bytes {
     let mut bytes = template.to_vec();
     bytes[record::batch::BASE_SEQUENCE..record::batch::COUNT].copy_from_slice(&sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[record::batch::ATTRIBUTES..]);
+    let crc = record::crc32c(&bytes[record::batch::ATTRIBUTES..]);
     bytes[record::batch::CRC..record::batch::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
     bytes.into()
 }

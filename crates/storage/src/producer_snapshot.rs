@@ -24,7 +24,7 @@ pub fn encode<'a>(entries: impl ExactSizeIterator<Item = &'a ProducerEntry>) -> 
         out.put_i32(entry.coordinator_epoch);
         out.put_i64(entry.current_txn_first_offset.unwrap_or(-1));
     }
-    let crc = crc32c::crc32c(&out[ENTRIES_AT..]);
+    let crc = record::crc32c(&out[ENTRIES_AT..]);
     out[CRC_AT..ENTRIES_AT].copy_from_slice(&crc.to_be_bytes());
     out
 }
@@ -38,7 +38,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<ProducerEntry>, String> {
     if version != VERSION {
         return Err(format!("has version {version}, expected {VERSION}"));
     }
-    let computed = crc32c::crc32c(&bytes[ENTRIES_AT..]);
+    let computed = record::crc32c(&bytes[ENTRIES_AT..]);
     if stored != computed {
         return Err(format!("is corrupt (stored crc {stored}, computed crc {computed})"));
     }

@@ -217,7 +217,7 @@ impl ProducerBatch {
         put(layout::COUNT, &self.count.to_be_bytes());
         let length = (out.len() - layout::LOG_OVERHEAD) as i32;
         out[layout::LENGTH..layout::LENGTH + 4].copy_from_slice(&length.to_be_bytes());
-        let crc = crc32c::crc32c(&out[layout::ATTRIBUTES..]);
+        let crc = record::crc32c(&out[layout::ATTRIBUTES..]);
         out[layout::CRC..layout::CRC + 4].copy_from_slice(&crc.to_be_bytes());
     }
 

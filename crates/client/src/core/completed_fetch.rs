@@ -252,7 +252,7 @@ mod tests {
             bytes[record::batch::PRODUCER_ID..record::batch::PRODUCER_ID + 8].copy_from_slice(&producer.to_be_bytes());
             bytes[record::batch::ATTRIBUTES + 1] |= 0x10;
         }
-        let crc = crc32c::crc32c(&bytes[record::batch::ATTRIBUTES..]);
+        let crc = record::crc32c(&bytes[record::batch::ATTRIBUTES..]);
         bytes[record::batch::CRC..record::batch::CRC + 4].copy_from_slice(&crc.to_be_bytes());
         bytes
     }

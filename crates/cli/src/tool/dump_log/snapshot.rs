@@ -37,7 +37,7 @@ fn producers(bytes: &[u8]) -> Result<Vec<String>, String> {
         return Err(format!("Snapshot contained an unknown file version {version}"));
     }
     let stored = number(&bytes[2..6]) & 0xffff_ffff;
-    let computed = i64::from(crc32c::crc32c(&bytes[6..]));
+    let computed = i64::from(record::crc32c(&bytes[6..]));
     if stored != computed {
         return Err(format!("Snapshot is corrupt (CRC is no longer valid). Stored crc: {stored}. Computed crc: {computed}"));
     }
