@@ -154,6 +154,14 @@ impl<E: Entry> Index<E> {
         }
     }
 
+    /// How many entries are only in memory.
+    pub fn unwritten(&self) -> usize {
+        match &self.entries {
+            Entries::Memory { entries, written } => entries.len() - written,
+            Entries::Cold => 0,
+        }
+    }
+
     pub fn get(&self, disk: &dyn Disk, at: usize) -> io::Result<Option<E>> {
         match &self.entries {
             Entries::Memory { entries, .. } => Ok(entries.get(at).copied()),

@@ -43,11 +43,13 @@ pub(crate) struct TxnIndex {
     unwritten: usize,
     /// The file has changed since it was last handed to a flush.
     unsynced: bool,
+    /// The entries are made anew; the file keeps what it has until all of them take its place at once: what was durable stays so.
+    rebuilding: bool,
 }
 
 impl TxnIndex {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, entries: OnceLock::new(), unwritten: 0, unsynced: false }
+        Self { path, entries: OnceLock::new(), unwritten: 0, unsynced: false, rebuilding: false }
     }
 
     /// The file, if this segment is known to have aborted transactions.
@@ -78,7 +80,8 @@ impl TxnIndex {
         let limit = base_offset.saturating_add(i64::from(i32::MAX));
         let mut last = base_offset;
         let sane = bytes.chunks(SIZE).all(|chunk| {
-            let version_is_known = chunk.first_chunk() == Some(&[0, 0]);
+            // Zeros are what a power cut leaves of an entry.
+            let version_is_known = chunk.first_chunk() == Some(&[0, 0]) && chunk.iter().any(|byte| *byte != 0);
             let Some(txn) = AbortedTxn::decode(chunk).filter(|_| version_is_known) else { return false };
             let in_order = txn.last_offset >= last && txn.last_offset <= limit && txn.first_offset <= txn.last_offset;
             last = txn.last_offset;
@@ -96,6 +99,15 @@ impl TxnIndex {
     /// Adds what has already happened: on a full disk the entry stays in memory until the next flush, which must not succeed without it.
     pub fn note(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
         self.add(disk, txn)?;
+        if self.rebuilding { Ok(()) } else { self.persist_if_room(disk) }
+    }
+
+    /// After `rebuild` and a `note` for each: the file becomes what the entries are.
+    pub fn rebuilt(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        self.persist_if_room(disk)
+    }
+
+    fn persist_if_room(&mut self, disk: &dyn Disk) -> io::Result<()> {
         match self.persist(disk) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
             persisted => persisted,
@@ -114,6 +126,19 @@ impl TxnIndex {
 
     fn persist(&mut self, disk: &dyn Disk) -> io::Result<()> {
         let Some(entries) = self.entries.get() else { return Ok(()) };
+        if self.rebuilding {
+            let bytes: Vec<u8> = entries.iter().flat_map(AbortedTxn::encode).collect();
+            match disk.read(&self.path) {
+                Ok(old) if old == bytes => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound && bytes.is_empty() => self.unsynced = false,
+                Ok(_) => disk.write_atomically(&self.path, &bytes)?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => disk.write_atomically(&self.path, &bytes)?,
+                Err(e) => return Err(e),
+            }
+            self.rebuilding = false;
+            self.unwritten = 0;
+            return Ok(());
+        }
         let written = entries.len() - self.unwritten;
         let Some(missing) = entries.get(written..).filter(|missing| !missing.is_empty()) else { return Ok(()) };
         let bytes: Vec<u8> = missing.iter().flat_map(AbortedTxn::encode).collect();
@@ -164,13 +189,12 @@ impl TxnIndex {
         Ok(false)
     }
 
-    pub fn reset(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        self.entries = OnceLock::new();
+    /// Forgets all entries, for others that `note` brings.
+    pub fn rebuild(&mut self) {
+        self.entries = OnceLock::from(Vec::new());
         self.unwritten = 0;
-        match disk.remove_file(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        }
+        self.unsynced = true;
+        self.rebuilding = true;
     }
 
     pub fn truncate(&mut self, disk: &dyn Disk, offset: i64) -> io::Result<()> {

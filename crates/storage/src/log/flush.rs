@@ -54,7 +54,7 @@ impl Log {
     }
 
     /// The work of a flush up to the log end; None if there is none. While no segment was rolled that is one file: the indexes of the
-    /// active segment are rebuilt after a crash.
+    /// active segment are checked and completed after a crash.
     pub fn prepare_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
         self.flush_job(false)
     }
@@ -92,8 +92,10 @@ impl Log {
         for (at, segment) in self.segments.iter_mut().enumerate() {
             if at >= first {
                 files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?));
-                if at < active || closing {
-                    segment.persist_indexes(disk.as_ref())?;
+                match segment.persist_indexes(disk.as_ref(), at < active || closing) {
+                    // A recovery reads more of the active segment then.
+                    Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull && at == active && !closing => {}
+                    persisted => persisted?,
                 }
                 // Once the recovery point is the end of this segment, nothing rebuilds what aborted in it.
                 let log_path = segment.log_path().to_owned();
@@ -105,7 +107,7 @@ impl Log {
                     self.dir_dirty = true;
                 }
             }
-            // The segment with the recovery point has its indexes rebuilt after a crash; older ones must be right on disk.
+            // The segment with the recovery point has its indexes checked and completed after a crash; older ones must be right on disk.
             if (at < active || closing) && !segment.indexes_synced {
                 for path in segment.index_paths(&self.dir) {
                     let file = disk.open(&path, OpenMode::Create).map_err(LogError::io("cannot open", &path))?;

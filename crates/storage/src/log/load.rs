@@ -11,7 +11,7 @@ use crate::partition_metadata;
 use crate::producer_state::{self, ProducerState};
 use crate::recovery::RecoveryProgress;
 use crate::scan::{HeadScan, unreadable};
-use crate::segment::{Damage, FILES, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX, file_name};
+use crate::segment::{Damage, FILES, LOG, OFFSET_INDEX, Resumed, Segment, TIME_INDEX, TXN_INDEX, file_name};
 use base::disk::{Disk, OpenMode};
 use base::{Now, TopicPartition, Uuid};
 use record::{EndTxnMarker, Origin};
@@ -150,7 +150,7 @@ impl Log {
         let from = self.load_newest_snapshot(base, now)?;
         self.replay_producers(from.max(self.segments[0].base_offset), base)?;
         let damage = Damage { flushed_up_to: i64::MAX, keep_tail: true, ..Damage::default() };
-        self.recover_segment(at, damage, &RecoveryProgress::default())?;
+        self.recover_segment(at, None, damage, &RecoveryProgress::default())?;
         self.segments[at].seal(disk.as_ref())?;
         self.producers.clear();
         Ok(())
@@ -216,8 +216,17 @@ impl Log {
         let disk = self.disk.clone();
         // A recovery point beyond the files (they were lost or replaced) says nothing about them.
         let first = self.segment_at(self.recovery_point);
-        let base = self.segments[first].base_offset;
-        progress.begin((self.segments.len() - first) as u64, self.segments[first..].iter().map(|segment| segment.size).sum());
+        let flushed = self.recovery_point;
+        let Log { segments, config, .. } = self;
+        let total: u64 = segments[first..].iter().map(|segment| segment.size).sum();
+        let resumed = match flushed > segments[first].base_offset {
+            true => segments[first].resume(disk.as_ref(), config, flushed)?,
+            false => None,
+        };
+        let kept = resumed.map_or(0, |_| segments[first].size);
+        // From here on batches are read.
+        let base = resumed.map_or(segments[first].base_offset, |resumed| resumed.offset);
+        progress.begin((segments.len() - first) as u64, total - kept);
         self.log_start_offset = self.log_start_offset.max(self.segments[0].base_offset);
         for beyond in self.snapshots.range(base + 1..).copied().collect::<Vec<_>>() {
             self.remove_snapshot(beyond)?;
@@ -233,10 +242,11 @@ impl Log {
             if at > first {
                 self.write_snapshot(self.segments[at].base_offset)?;
             }
-            let (next, cut) = self.recover_segment(at, damage, progress)?;
+            let resumed = resumed.filter(|_| at == first);
+            let (next, cut) = self.recover_segment(at, resumed, damage, progress)?;
             progress.read(cut);
             progress.segment_done();
-            end = next.unwrap_or(self.segments[at].base_offset);
+            end = next.unwrap_or(resumed.map_or(self.segments[at].base_offset, |resumed| resumed.offset));
             let last = at + 1 == self.segments.len();
             // A tail lost exactly between two batches leaves no bad byte, only a gap. Compaction leaves gaps too.
             let gap = self.segments.get(at + 1).is_some_and(|s| s.base_offset > end) && !compacted && !self.config.cleanup_compact;
@@ -263,16 +273,28 @@ impl Log {
         self.remove_stray_snapshots()
     }
 
-    /// Reads a whole segment. Returns the offset after its last batch and how many bytes were cut.
-    fn recover_segment(&mut self, at: usize, damage: Damage, progress: &RecoveryProgress) -> Result<(Option<i64>, u64), LogError> {
+    /// Reads a segment. Returns the offset after the last batch that was read and how many bytes were cut.
+    fn recover_segment(
+        &mut self,
+        at: usize,
+        resumed: Option<Resumed>,
+        damage: Damage,
+        progress: &RecoveryProgress,
+    ) -> Result<(Option<i64>, u64), LogError> {
         let disk = self.disk.clone();
         let Log { segments, producers, epochs, topic_partition, config, .. } = self;
         let context = producer_state::Context { topic_partition, origin: Origin::Replication, transaction_version: 0 };
         let segment = &mut segments[at];
         let path = segment.log_path().to_owned();
-        segment.txns.reset(disk.as_ref()).map_err(LogError::io("cannot reset the transaction index of", &path))?;
+        match resumed {
+            Some(resumed) => segment
+                .txns
+                .truncate(disk.as_ref(), resumed.offset)
+                .map_err(LogError::io("cannot truncate the transaction index of", &path))?,
+            None => segment.txns.rebuild(),
+        }
         let mut next = None;
-        let cut = segment.recover(disk.as_ref(), config, damage, |txns, batch| {
+        let cut = segment.recover(disk.as_ref(), config, resumed, damage, |txns, batch| {
             let view = batch.view();
             progress.read(view.size() as u64);
             next = Some(view.next_offset());
@@ -316,6 +338,9 @@ impl Log {
             }
             Ok(())
         })?;
+        if resumed.is_none() {
+            segment.txns.rebuilt(disk.as_ref()).map_err(LogError::io("cannot write the transaction index of", &path))?;
+        }
         Ok((next, cut))
     }
 

@@ -19,10 +19,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use append::Appended;
-pub(crate) use recover::Damage;
+pub(crate) use recover::{Damage, Resumed};
 
 /// The batches appended last, whose places need no index; most fetches read here.
 const RECENT: usize = 128;
+
+/// With as many entries missing in the file of the active segment's index, a flush writes them: with the default index.interval.bytes a
+/// recovery reads the headers of 2 MiB at most for want of them.
+const PERSIST_AT: usize = 512;
 
 /// A batch's place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,9 +251,12 @@ impl Segment {
         }
     }
 
-    /// Before a flush: the index files hold what memory holds.
-    pub fn persist_indexes(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+    /// Before a flush: the index files hold what memory holds, all of it or nearly so.
+    pub fn persist_indexes(&mut self, disk: &dyn Disk, all: bool) -> Result<(), LogError> {
         let error = "cannot write the indexes of";
+        if !all && self.offsets.unwritten() < PERSIST_AT {
+            return Ok(());
+        }
         self.offsets.persist(disk).map_err(LogError::io(error, self.log.path()))?;
         self.times.persist(disk).map_err(LogError::io(error, self.log.path()))
     }

@@ -21,6 +21,14 @@ pub(crate) struct Damage {
     pub keep_tail: bool,
 }
 
+/// A recovery that begins behind what was flushed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resumed {
+    pub offset: i64,
+    /// How long the file is.
+    pub total: u64,
+}
+
 impl Segment {
     /// Takes the indexes into memory and finds the log end, scanning only behind the last index entry; a wrong index is rebuilt. None: the
     /// segment does not end with a batch.
@@ -102,13 +110,18 @@ impl Segment {
         let rebuild = "cannot rebuild the indexes of";
         self.offsets.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
         self.times.reset(disk).map_err(LogError::io(rebuild, self.log.path()))?;
+        self.forget_content();
+        Ok(())
+    }
+
+    fn forget_content(&mut self) {
         self.max_timestamp = OnceLock::from((-1, -1));
         self.first_timestamp = OnceLock::new();
         self.recent.clear();
         self.holes.clear();
         self.size = 0;
         self.bytes_since_index = 0;
-        Ok(())
+        self.indexes_synced = false;
     }
 
     /// The next batch begins at `position`, behind something unreadable; it gets an index entry, by which it can be found.
@@ -151,22 +164,85 @@ impl Segment {
         self.seal(disk)
     }
 
-    /// Reads every batch and rebuilds the indexes; `damage` says what is done about bytes that are no batch. `visit` sees each good batch in
-    /// order and may refuse one. Returns how many bytes were cut.
+    /// Before `recover`: takes what lies below `offset`, which was flushed, as it is. The indexes tell where that ends; where entries are
+    /// missing, headers do. The segment ends at `offset` afterwards, and `recover` reads what is behind it. None, and everything has to be
+    /// read: the indexes are wrong, or no batch ends there.
+    pub fn resume(&mut self, disk: &dyn Disk, config: &LogConfig, offset: i64) -> Result<Option<Resumed>, LogError> {
+        let total = self.size;
+        let relative = self.relative(offset);
+        let error = "cannot read the indexes of";
+        self.offsets.truncate(disk, |e| e.relative_offset < relative).map_err(self.io(error))?;
+        self.times.truncate(disk, |e| e.relative_offset < relative).map_err(self.io(error))?;
+        let last_entry = self.offsets.last(disk).map_err(self.io(error))?;
+        // Without a place to begin at, the headers are read from the start, and the times with them.
+        if last_entry.is_none() {
+            self.times.reset(disk).map_err(self.io(error))?;
+        }
+        let last_time = self.times.last(disk).map_err(self.io(error))?;
+        let inside = |e: OffsetEntry| u64::from(e.position) < total;
+        let entry_is_right = last_entry.map_or(Ok(true), |entry| Ok(inside(entry) && self.is_right(disk, entry)?))?;
+        let time_is_right = last_time.map_or(Ok(true), |time| self.is_right_time(disk, time))?;
+        if !(entry_is_right && time_is_right) {
+            return Ok(None);
+        }
+        self.forget_content();
+        // An entry of the time index may have been lost although the offset index has what came later.
+        self.size = match (last_entry, last_time) {
+            (Some(entry), Some(time)) => {
+                let of_time = self.index_entry(disk, self.base_offset + i64::from(time.relative_offset))?;
+                u64::from(entry.position).min(of_time.map_or(0, |e| u64::from(e.position)))
+            }
+            _ => 0,
+        };
+        if let Some(time) = last_time {
+            self.max_timestamp = OnceLock::from((time.timestamp, self.base_offset + i64::from(time.relative_offset)));
+        }
+        let interval = config.index_interval_bytes.max(0) as u64;
+        let file = self.file(disk)?;
+        let mut heads = HeadScan::of_segment(file.as_ref(), self.base_offset, self.size, total);
+        let mut next_offset = self.base_offset;
+        while let Some(head) = heads.next().map_err(unreadable(self.log.path()))? {
+            let Some(view) = head.view() else { break };
+            if view.last_offset() >= offset {
+                // Compaction leaves gaps; but nothing that was flushed ends in the middle of a batch.
+                let whole = view.base_offset() >= offset;
+                return Ok(whole.then_some(Resumed { offset, total }).or_else(|| self.not_resumed(total)));
+            }
+            next_offset = view.next_offset();
+            self.note(&Appended { last_offset: view.last_offset(), max_timestamp: view.max_timestamp(), size: head.size }, interval);
+        }
+        // What is left may be a torn batch; or what was flushed is not all there.
+        let complete = next_offset == offset;
+        Ok(complete.then_some(Resumed { offset, total }).or_else(|| self.not_resumed(total)))
+    }
+
+    fn not_resumed(&mut self, total: u64) -> Option<Resumed> {
+        self.size = total;
+        None
+    }
+
+    /// Reads every batch, or those that `resume` left, and rebuilds the indexes; `damage` says what is done about bytes that are no batch.
+    /// `visit` sees each good batch in order and may refuse one. Returns how many bytes were cut.
     pub fn recover(
         &mut self,
         disk: &dyn Disk,
         config: &LogConfig,
+        resumed: Option<Resumed>,
         damage: Damage,
         mut visit: impl FnMut(&mut TxnIndex, &record::Batch) -> Result<(), LogError>,
     ) -> Result<u64, LogError> {
-        let total = self.size;
-        self.begin_anew(disk)?;
+        let (total, mut expected) = match resumed {
+            Some(resumed) => (resumed.total, resumed.offset),
+            None => {
+                let total = self.size;
+                self.begin_anew(disk)?;
+                (total, self.base_offset)
+            }
+        };
         let file = self.file(disk)?;
         let interval = config.index_interval_bytes.max(0) as u64;
         let limit = self.base_offset.saturating_add(i64::from(i32::MAX));
-        let mut batches = BatchScan::new(file.as_ref(), 0, total);
-        let mut expected = self.base_offset;
+        let mut batches = BatchScan::new(file.as_ref(), self.size, total);
         let mut epoch = -1;
         let problem = loop {
             let problem = match batches.next().map_err(unreadable(self.log.path()))? {

@@ -110,7 +110,7 @@ impl Segment {
         self.misled.load(Ordering::Relaxed)
     }
 
-    fn index_entry(&self, disk: &dyn Disk, offset: i64) -> Result<Option<OffsetEntry>, LogError> {
+    pub(super) fn index_entry(&self, disk: &dyn Disk, offset: i64) -> Result<Option<OffsetEntry>, LogError> {
         if self.is_misled() {
             return Ok(None);
         }

@@ -120,3 +120,35 @@ fn garbage_at_the_end_is_cut() {
         assert_eq!(disk.read(&path).unwrap(), good);
     }
 }
+
+#[test]
+fn a_recovery_reads_only_what_was_not_flushed() {
+    let disk = disk();
+    let config = LogConfig { index_interval_bytes: 100, ..LogConfig::default() };
+    let producer = |sequence| BatchFields { producer_id: 5, producer_epoch: 0, base_sequence: sequence, ..BatchFields::default() };
+    let mut log = open(&disk, config.clone());
+    for n in 0..40 {
+        log.append_as_leader(batch(1, T0 + i64::from(n), producer(n)), 0, Origin::Client, at(0)).unwrap();
+        match n {
+            // A clean stop leaves a snapshot and whole indexes, a flush neither.
+            19 => {
+                log.close(at(0)).unwrap();
+                log = open_with(&disk, config.clone(), LogOpen { recovery_point: 20, ..clean() });
+            }
+            29 => log.flush(30, at(0)).unwrap(),
+            _ => {}
+        }
+    }
+    let size = log.size() / 40;
+    drop(log);
+    for (recovery_point, read) in [(20, 20), (30, 10), (40, 0), (0, 40), (41, 40)] {
+        let how = LogOpen { recovery_point, ..LogOpen::default() };
+        let progress = how.progress.clone();
+        let log = open_with(&disk, config.clone(), how);
+        assert_eq!(progress.get().bytes, (size * read, size * read), "recovery point {recovery_point}");
+        assert_eq!((log.log_end_offset(), read_all(&log, 0, 200).len()), (40, 40));
+        assert_eq!(log.producers().get(5).unwrap().last_sequence(), 39);
+        assert_eq!(log.offset_for_timestamp(T0 + 33).unwrap().map(|found| found.offset), Some(33));
+        assert_eq!(log.offset_for_timestamp(T0 + 7).unwrap().map(|found| found.offset), Some(7));
+    }
+}
