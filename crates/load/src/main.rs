@@ -10,6 +10,7 @@ mod mixed;
 mod payload;
 mod producers;
 mod tail;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -27,7 +28,13 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
   mixed BOOTSTRAP RECORDS_PER_SECOND SECONDS
             producers, transactions, groups, compaction, topics and connections that come and go
   members BOOTSTRAP GROUP TOPIC consumer|classic
-            of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, stable MS";
+            of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, again
+  topics create BOOTSTRAP PREFIX TOPICS PARTITIONS
+            PREFIX-0, PREFIX-1, ..., one after the other
+  topics fill BOOTSTRAP PREFIX TOPICS PARTITIONS BATCHES BATCH_BYTES
+            as many batches into each partition of these
+  topics ask BOOTSTRAP TOPIC PREFIX ROUNDS
+            about TOPIC, and for a new topic PREFIX-n of one partition, in every round";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +50,7 @@ fn main() -> ExitCode {
         "payload" => payload::run(rest),
         "producers" => producers::run(rest),
         "tail" => tail::run(rest),
+        "topics" => topics::run(rest),
         other => Err(format!("'{other}' is not known\n{USAGE}").into()),
     };
     match done {
