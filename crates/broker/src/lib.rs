@@ -3,6 +3,7 @@
 //! Used by: server (composition), the simulator. Never does: await, spawn, read a clock, block on anything slower than the page cache.
 //! Kafka counterpart: `KafkaApis`, `FetchManager`, `AutoTopicCreationManager`, `CoordinatorRuntime`, the purgatories.
 
+mod alarm;
 mod answer;
 mod auto_create;
 mod context;

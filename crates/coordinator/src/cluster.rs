@@ -42,13 +42,8 @@ impl Cluster {
         self.image = image;
     }
 
-    pub(crate) fn image(&self) -> &Image {
+    pub(crate) fn image(&self) -> &Arc<Image> {
         &self.image
-    }
-
-    /// Where in the metadata log this is.
-    pub(crate) fn version(&self) -> i64 {
-        self.image.provenance.offset
     }
 
     pub(crate) fn topics_added_at(&self) -> i64 {

@@ -21,6 +21,8 @@ mod offsets;
 pub mod output;
 mod records;
 pub mod regex;
+#[cfg(test)]
+mod seeds;
 mod shard;
 #[cfg(test)]
 mod testing;
@@ -30,4 +32,4 @@ pub mod txn;
 pub use config::{Bounded, GroupConfig, MigrationPolicy};
 pub use output::{Append, CoordinatorRecord, Output, Producer, Reply, RequestContext, ShardLog, Token, drive};
 pub use records::ReplayError;
-pub use shard::Shard;
+pub use shard::{Resolution, Resolved, Shard};

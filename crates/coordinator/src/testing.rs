@@ -126,6 +126,10 @@ impl Harness {
             self.now = self.now.plus(next.saturating_since(self.now.mono));
             let out = self.shard.tick(self.now);
             self.drive(out);
+            while let Some(resolution) = self.shard.next_resolution() {
+                let out = self.shard.resolved(self.now, resolution.run());
+                self.drive(out);
+            }
         }
         self.now = end;
     }

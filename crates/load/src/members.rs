@@ -3,8 +3,9 @@
 //!
 //! `join N MS` more members, spread over that time; `leave N` of those that joined first; `roll MS` everybody leaves and comes back, one after the
 //! other; `rest MS`; `commit MS` as fast as answers come; `fill N` commits of no member to the group's partition of `__consumer_offsets`;
-//! `stable MS` when a group is to settle by itself. All but `rest`, `commit` and `fill` are done when the group is stable: every member has
-//! acknowledged what it was given, every partition is owned once, and the coordinator calls the group stable.
+//! `again` when the broker restarts: every member has to be answered anew. All but `rest`, `commit` and `fill` are done when the group is stable:
+//! every member has acknowledged what it was given, every partition is owned once, and the coordinator calls the group stable. When standard
+//! input ends, everybody leaves.
 
 mod classic;
 mod connection;
@@ -26,7 +27,7 @@ use wire::messages::{ConsumerGroupDescribeRequest, DescribeGroupsRequest, Metada
 
 use crate::Result;
 use crate::figures::Figures;
-use connection::Connection;
+pub use connection::Connection;
 use ledger::{Ledger, Seat};
 use member::{Place, Shared, committed, find_coordinator};
 
@@ -77,6 +78,8 @@ pub fn run(args: &[String]) -> Result<Figures> {
             println!("{done}");
             members.tasks = tasks;
         }
+        let tasks = std::mem::take(&mut members.tasks);
+        tasks.run_until(members.end()).await;
         Ok(Figures::default())
     })
 }
@@ -147,7 +150,14 @@ impl Members {
                 }
                 self.await_stable(begin, &mut figures).await?;
             }
-            Some("stable") => self.await_stable(begin, &mut figures).await?,
+            Some("again") => {
+                self.shared.ledger.borrow_mut().seats.iter_mut().for_each(|seat| seat.acknowledged = false);
+                while !self.is_called_stable().await.unwrap_or(false) && begin.elapsed() < PATIENCE {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                figures.add("served_ms", begin.elapsed().as_secs_f64() * 1000.0);
+                self.await_stable(begin, &mut figures).await?;
+            }
             Some("rest") => tokio::time::sleep(Duration::from_millis(number(1)?)).await,
             Some("commit") => {
                 self.shared.ledger.borrow_mut().committing = true;
@@ -187,6 +197,16 @@ impl Members {
     fn leave(&self, seat: usize) {
         self.shared.ledger.borrow_mut().seats[seat].wanted = false;
         self.orders[seat].notify_one();
+    }
+
+    async fn end(&self) {
+        (0..self.orders.len()).for_each(|seat| self.leave(seat));
+        let limit = Instant::now() + PATIENCE;
+        while self.shared.ledger.borrow().seats.iter().any(|seat| seat.joined) {
+            if tokio::time::timeout_at(limit, self.shared.changed.notified()).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Adds the time since `begin`, and since the last order was given.

@@ -12,8 +12,12 @@ use e2e::repo;
 pub fn load<T: ToString>(args: &[T], limit: Duration) -> BTreeMap<String, f64> {
     let mut command = command(args);
     let out = run(&mut command, "", limit).ok();
-    let line = out.lines().last().unwrap_or_default();
-    let pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
+    figures(out.lines().last().unwrap_or_default())
+}
+
+/// The pairs of one line.
+pub fn figures(line: &str) -> BTreeMap<String, f64> {
+    let pairs = line.trim_end().split(' ').filter_map(|pair| pair.split_once('='));
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 

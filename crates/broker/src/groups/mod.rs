@@ -8,6 +8,7 @@ mod marker;
 mod view;
 
 use crate::Broker;
+use crate::alarm::Alarm;
 use crate::auto_create::OFFSETS_TOPIC;
 use base::{Instant, Now, Slot, TopicPartition, Uuid};
 use config::BrokerConfig;
@@ -19,7 +20,7 @@ use replica::{Partition, Watch};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use storage::Verification;
 pub use view::{CommittedOffsets, CoordinatorStates, GroupCounts};
 use wire::ErrorCode;
@@ -33,23 +34,8 @@ pub(crate) struct Groups {
     config: Mutex<GroupConfig>,
     rng: Mutex<fastrand::Rng>,
     next_token: AtomicU64,
-    alarm: Arc<Mutex<Alarm>>,
+    alarm: Arc<Alarm>,
     counts: Arc<GroupCounts>,
-}
-
-/// When housekeeping comes next, and how to make it come earlier.
-struct Alarm {
-    at: Instant,
-    waker: Waker,
-}
-
-/// Wakes who ticks the groups: records of a shard are committed now, and replies wait for that.
-struct Committed(Arc<Mutex<Alarm>>);
-
-impl Wake for Committed {
-    fn wake(self: Arc<Self>) {
-        self.0.lock().waker.wake_by_ref();
-    }
 }
 
 struct Cell {
@@ -134,7 +120,7 @@ impl Groups {
             config: Mutex::new(group_config(config)),
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             next_token: AtomicU64::new(0),
-            alarm: Arc::new(Mutex::new(Alarm { at: Instant::FAR_FUTURE, waker: Waker::noop().clone() })),
+            alarm: Alarm::new(),
             counts: Arc::default(),
         }
     }
@@ -151,7 +137,7 @@ impl Groups {
 
     /// Woken when a timer is set that is due before the last `tick` said.
     pub fn set_alarm(&self, waker: Waker) {
-        self.alarm.lock().waker = waker;
+        self.alarm.set_waker(waker);
     }
 
     /// Shards, in the order of their partitions.
@@ -220,18 +206,15 @@ impl Groups {
         let output = step(&mut active.shard, token);
         active.carry_out(now, output);
         active.verification = Verification::NotRequired;
-        let deadline = active.shard.next_deadline();
+        // Work that a timer has come upon is for the next tick.
+        let deadline = if active.shard.has_resolutions() { now.mono } else { active.shard.next_deadline() };
         drop(cell);
         self.ring_if_earlier(deadline);
         Ok(slot)
     }
 
     pub fn ring_if_earlier(&self, deadline: Instant) {
-        let mut alarm = self.alarm.lock();
-        if deadline < alarm.at {
-            alarm.at = deadline;
-            alarm.waker.wake_by_ref();
-        }
+        self.alarm.ring_if_earlier(deadline);
     }
 
     /// Follows leadership of the topic's partitions: what is new is queued to be loaded, what is lost is told to its waiters.
@@ -273,7 +256,7 @@ impl Groups {
             .and_modify(|cell| cell.lock().epoch = epoch)
             .or_insert_with(|| Arc::new(Mutex::new(Cell { epoch, state: State::Loading })));
         drop(shards);
-        self.alarm.lock().waker.wake_by_ref();
+        self.alarm.ring();
     }
 
     /// The directory of a partition has failed; if it was one of ours, its groups have no coordinator any more.
@@ -302,24 +285,28 @@ impl Groups {
 
     /// Runs due timers of all shards; returns when to come again.
     pub fn tick(&self, now: Now) -> Instant {
-        // Whatever is set while this runs must ring again.
-        self.alarm.lock().at = Instant::FAR_FUTURE;
+        self.alarm.begin_tick();
         let mut next = Instant::FAR_FUTURE;
         for cell in self.cells() {
-            let mut cell = cell.lock();
-            let State::Active(active) = &mut cell.state else { continue };
+            let mut locked = cell.lock();
+            let State::Active(active) = &mut locked.state else { continue };
             active.follow_high_watermark(now);
             active.run_due(now);
-            next = next.min(active.shard.next_deadline());
+            if active.shard.has_resolutions() {
+                drop(locked);
+                resolve_regexes(&cell, now);
+                locked = cell.lock();
+            }
+            if let State::Active(active) = &locked.state {
+                next = next.min(active.shard.next_deadline());
+            }
         }
-        let mut alarm = self.alarm.lock();
-        alarm.at = alarm.at.min(next);
-        alarm.at
+        self.alarm.end_tick(next)
     }
 
     /// For the watches of shards.
     fn committed_waker(&self) -> Waker {
-        Waker::from(Arc::new(Committed(self.alarm.clone())))
+        self.alarm.waker()
     }
 
     fn next_rng(&self) -> fastrand::Rng {
@@ -341,6 +328,23 @@ impl Groups {
             }
         }
         sum
+    }
+}
+
+/// Without the shard's lock, which others wait for.
+fn resolve_regexes(cell: &Mutex<Cell>, now: Now) {
+    let next = || match &mut cell.lock().state {
+        State::Active(active) => active.shard.next_resolution(),
+        _ => None,
+    };
+    while let Some(resolution) = next() {
+        let resolved = resolution.run();
+        if let State::Active(active) = &mut cell.lock().state {
+            let output = active.shard.resolved(now, resolved);
+            active.by_timer = true;
+            active.carry_out(now, output);
+            active.by_timer = false;
+        }
     }
 }
 

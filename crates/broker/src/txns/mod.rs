@@ -10,6 +10,7 @@ mod mark;
 mod view;
 
 use crate::Broker;
+use crate::alarm::Alarm;
 use crate::auto_create::TRANSACTION_STATE_TOPIC;
 use base::{Instant, Now, Slot, TopicPartition};
 use cell::{Active, Cell, State};
@@ -22,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, AtomicI32, AtomicU64, Ordering};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 pub use view::TxnStates;
 use wire::ErrorCode;
 
@@ -84,24 +85,9 @@ pub(crate) struct Txns {
     transaction_version: AtomicI16,
     config: Mutex<TxnConfig>,
     next_token: AtomicU64,
-    alarm: Arc<Mutex<Alarm>>,
+    alarm: Arc<Alarm>,
     /// Markers in the logs of their partitions that the high watermark has not passed.
     marks: Mutex<Vec<mark::Waiting>>,
-}
-
-/// When this is ticked next, and how to make it come earlier.
-struct Alarm {
-    at: Instant,
-    waker: Waker,
-}
-
-/// Wakes who ticks: something that was written is committed now.
-struct Committed(Arc<Mutex<Alarm>>);
-
-impl Wake for Committed {
-    fn wake(self: Arc<Self>) {
-        self.0.lock().waker.wake_by_ref();
-    }
 }
 
 impl Txns {
@@ -112,7 +98,7 @@ impl Txns {
             transaction_version: AtomicI16::new(transaction_version(image)),
             config: Mutex::new(txn_config(config)),
             next_token: AtomicU64::new(0),
-            alarm: Arc::new(Mutex::new(Alarm { at: Instant::FAR_FUTURE, waker: Waker::noop().clone() })),
+            alarm: Alarm::new(),
             marks: Mutex::default(),
         }
     }
@@ -129,7 +115,7 @@ impl Txns {
 
     /// Woken when a timer is set that is due before the last `tick` said, or what somebody waits for is committed.
     pub fn set_alarm(&self, waker: Waker) {
-        self.alarm.lock().waker = waker;
+        self.alarm.set_waker(waker);
     }
 
     /// In the order of their partitions.
@@ -220,15 +206,11 @@ impl Txns {
     }
 
     fn ring_if_earlier(&self, deadline: Instant) {
-        let mut alarm = self.alarm.lock();
-        if deadline < alarm.at {
-            alarm.at = deadline;
-            alarm.waker.wake_by_ref();
-        }
+        self.alarm.ring_if_earlier(deadline);
     }
 
     fn committed_waker(&self) -> Waker {
-        Waker::from(Arc::new(Committed(self.alarm.clone())))
+        self.alarm.waker()
     }
 
     /// Follows leadership of the topic's partitions: what is new is queued to be loaded, what is lost is told to its waiters.
@@ -259,7 +241,7 @@ impl Txns {
         }
         self.resign(index);
         self.shards.write().insert(index, Arc::new(Mutex::new(Cell { epoch, state: State::Loading })));
-        self.alarm.lock().waker.wake_by_ref();
+        self.alarm.ring();
     }
 
     /// The directory of a partition has failed; if it was one of ours, its transactions have no coordinator any more.
@@ -279,8 +261,7 @@ impl Txns {
 
     /// Does what is due in all shards; returns when to come again.
     pub fn tick(&self, broker: &Broker, now: Now) -> Instant {
-        // Whatever is set while this runs must ring again.
-        self.alarm.lock().at = Instant::FAR_FUTURE;
+        self.alarm.begin_tick();
         self.follow_markers(broker, now);
         let mut next = Instant::FAR_FUTURE;
         for (index, cell) in self.cells() {
@@ -296,9 +277,7 @@ impl Txns {
             };
             self.write_markers(broker, now, index, markers);
         }
-        let mut alarm = self.alarm.lock();
-        alarm.at = alarm.at.min(next);
-        alarm.at
+        self.alarm.end_tick(next)
     }
 }
 

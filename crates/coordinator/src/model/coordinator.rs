@@ -122,7 +122,12 @@ impl Coordinator {
 
     pub(super) fn tick(&mut self, at: Ms) -> Result<Vec<(Route, Reply)>, String> {
         let out = self.shard.tick(now(at));
-        self.carry_out(at, out)
+        let mut replies = self.carry_out(at, out)?;
+        while let Some(resolution) = self.shard.next_resolution() {
+            let out = self.shard.resolved(now(at), resolution.run());
+            replies.extend(self.carry_out(at, out)?);
+        }
+        Ok(replies)
     }
 
     /// The replicas have caught up to here.

@@ -8,7 +8,7 @@
 //! group becomes stable with everybody in it and every partition owned once; a shard replayed from the log equals the live one; and when
 //! all have gone nothing is left.
 //!
-//! `GREGOR_MODEL_SEEDS` is the number of schedules, `GREGOR_MODEL_SEED` the first; a failure prints its seed and the end of its trace.
+//! Which schedules run is for the environment to say: see `seeds`. A failure prints its seed and the end of its trace.
 
 mod classic;
 mod client;
@@ -20,6 +20,8 @@ mod settle;
 mod world;
 
 use base::Uuid;
+
+use crate::seeds;
 
 /// Virtual milliseconds since the start.
 type Ms = u64;
@@ -42,10 +44,6 @@ fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix('t')?.parse().ok()
 }
 
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 /// Runs one schedule; on failure what went wrong, with the last lines of the trace.
 fn run(seed: u64) -> Result<world::Stats, String> {
     let caught = std::panic::catch_unwind(|| world::World::new(seed, false).run());
@@ -58,22 +56,19 @@ fn run(seed: u64) -> Result<world::Stats, String> {
         Ok(Err(why)) => why,
         Err(panic) => panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned()),
     };
-    let keep = variable("GREGOR_MODEL_TRACE", 150) as usize;
-    let from = world.trace.len().saturating_sub(keep);
-    Err(format!("seed {seed}: {why}\n{}", world.trace[from..].join("\n")))
+    Err(seeds::report(seed, &why, &world.trace))
 }
 
 #[test]
 fn random_schedules_keep_every_promise() {
-    let first = variable("GREGOR_MODEL_SEED", 1);
     let mut total = world::Stats::default();
     let mut failures = Vec::new();
-    for seed in first..first + variable("GREGOR_MODEL_SEEDS", 200) {
+    for seed in seeds::seeds() {
         match run(seed) {
             Ok(stats) => total.add(&stats),
             Err(why) => failures.push(why),
         }
-        if failures.len() >= variable("GREGOR_MODEL_FAILURES", 1) as usize {
+        if failures.len() >= seeds::failures_max() {
             break;
         }
     }

@@ -227,24 +227,30 @@ impl Shard {
     }
 
     pub(super) fn fire_consumer(&mut self, now: Now, group_id: &str, timer: Timer, due: Due, out: &mut Output) {
+        if let (Timer::Regexes { group }, Due::Regexes) = (&timer, due) {
+            return self.note_resolution(now, group);
+        }
         let Some(Group::Consumer(group)) = self.groups.get(group_id) else { return };
         let c = self.context(now, group_id);
         let mut decided = Decided::default();
-        let result = if due == Due::Regexes {
-            group.resolve_regexes(&c, &mut decided.step)
-        } else if let Some(member) = group.timed_out(&timer, due) {
-            fence(group, &c, &[member], &mut decided.step).map(|downgrade| decided.downgrade = downgrade)
-        } else {
-            return;
-        };
-        if let Err(refusal) = result {
-            tracing::error!(group = group_id, ?refusal, "what a timer asks for cannot be done");
-            return;
+        let Some(member) = group.timed_out(&timer, due) else { return };
+        match fence(group, &c, &[member], &mut decided.step) {
+            Ok(downgrade) => decided.downgrade = downgrade,
+            Err(refusal) => {
+                tracing::error!(group = group_id, ?refusal, "what a timer asks for cannot be done");
+                return;
+            }
         }
+        self.push_timed(now, group_id, decided, (timer, due), out);
+    }
+
+    /// What a timer has led to. The timer comes again in case the write fails; with the write it is cancelled.
+    pub(super) fn push_timed(&mut self, now: Now, group_id: &str, decided: Decided, timer: (Timer, Due), out: &mut Output) {
+        let (mut decided, (timer, due)) = (decided, timer);
         if decided.step.records.is_empty() {
+            self.timers.cancel(&timer);
             return;
         }
-        // Comes again in case the write fails; with the write it is cancelled.
         self.timers.schedule(timer.clone(), now.mono, RETRY_MS, due);
         decided.step.timers.push(TimerChange::Cancel(timer));
         let effects = ConsumerStep {

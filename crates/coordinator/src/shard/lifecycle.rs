@@ -335,6 +335,7 @@ impl Shard {
         }
         self.groups.clear();
         self.timers = Default::default();
+        self.to_resolve.clear();
         out.appends.clear();
         out
     }

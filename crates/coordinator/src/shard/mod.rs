@@ -11,13 +11,15 @@ mod consumer_requests;
 mod group_requests;
 mod lifecycle;
 mod offset_requests;
+mod resolutions;
 mod view;
 mod writes;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use base::Now;
 
@@ -28,6 +30,8 @@ use crate::group::classic::Step;
 use crate::offsets::Offsets;
 use crate::output::{Completion, Deferred, Output, Reply, Token};
 use crate::timers::Timers;
+use consumer_requests::Decided;
+pub use resolutions::{Resolution, Resolved};
 use writes::Writes;
 
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Shard {
     pub(crate) offsets: Offsets,
     timers: Timers,
     writes: Writes,
+    /// Groups whose regular expressions are to be resolved.
+    to_resolve: VecDeque<Arc<str>>,
 }
 
 impl Shard {
@@ -52,6 +58,7 @@ impl Shard {
             offsets: Offsets::default(),
             timers: Timers::default(),
             writes: Writes::default(),
+            to_resolve: VecDeque::new(),
         }
     }
 

@@ -11,10 +11,16 @@ use super::member::{Member, PartitionEpochs};
 use super::reconcile::Towards;
 use super::static_member::{Claim, Epoch};
 use super::subscribe::{NextGroup, RegexChange};
+use super::target::MemberTarget;
 use super::{ConsumerGroup, Context, Refusal, Step};
 use crate::output::RequestContext;
 use crate::records::java_client_host;
 use crate::timers::{Due, Timer};
+
+/// The interval between heartbeats while a group moves to a new assignment, if the configured one is not shorter.
+const MOVING_INTERVAL_MS: i32 = 1_000;
+/// For how long after an assignment more changes are expected: members rarely come alone.
+const MOVING_MS: i64 = 3_000;
 
 impl ConsumerGroup {
     /// A heartbeat that is not a good-bye. `self` may be a group that exists only with the records that `step` holds already.
@@ -59,10 +65,18 @@ impl ConsumerGroup {
         Ok(ConsumerGroupHeartbeatResponse {
             member_id: Some(member.id.to_string()),
             member_epoch: member.epoch,
-            heartbeat_interval_ms: c.settings.heartbeat_interval_ms,
+            heartbeat_interval_ms: self.interval_ms(c, epoch, &target, &member),
             assignment: tell.then(|| told_assignment(&member.assigned)),
             ..Default::default()
         })
+    }
+
+    /// When the member is to come again. While the group moves this is soon: members learn of a new target, and of partitions that others have
+    /// given up, by nothing but their heartbeats, and a rebalance takes two of them one after the other.
+    fn interval_ms(&self, c: &Context, epoch: i32, target: &MemberTarget, member: &Member) -> i32 {
+        let made_at_ms = if target.epoch > self.target.epoch { c.now.wall_ms } else { self.target.timestamp_ms };
+        let moves = !member.is_reconciled_to(epoch) || (0..MOVING_MS).contains(&c.now.wall_ms.saturating_sub(made_at_ms));
+        if moves { c.settings.heartbeat_interval_ms.min(MOVING_INTERVAL_MS) } else { c.settings.heartbeat_interval_ms }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::timers::{Due, Timer, Timers};
 pub(crate) use fence::left;
 use member::{Member, MemberState};
 pub(crate) use offsets::CommitCheck;
+pub(crate) use regexes::Found;
 pub(crate) use replay::ConsumerRecord;
 pub(crate) use step::{Context, Refusal, Step};
 use subscriptions::{Resolved, Subscriptions};

@@ -7,7 +7,7 @@
 //! round; what a producer writes after another one took over is never committed; every request is answered exactly once; the state at the high
 //! watermark is what the log up to there says. When the chaos stops: every transaction has an end in every partition that it wrote to.
 //!
-//! `GREGOR_MODEL_SEEDS` is the number of schedules, `GREGOR_MODEL_SEED` the first; a failure prints its seed and the end of its trace.
+//! Which schedules run is for the environment to say: see `seeds`. A failure prints its seed and the end of its trace.
 
 mod coordinator;
 mod ledger;
@@ -15,9 +15,7 @@ mod partition;
 mod producer;
 mod world;
 
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use crate::seeds;
 
 /// Runs one schedule; on failure what went wrong, with the last lines of the trace.
 fn run(seed: u64) -> Result<world::Stats, String> {
@@ -31,16 +29,13 @@ fn run(seed: u64) -> Result<world::Stats, String> {
         Ok(Err(why)) => why,
         Err(panic) => panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned()),
     };
-    let keep = variable("GREGOR_MODEL_TRACE", 150) as usize;
-    let from = world.trace.len().saturating_sub(keep);
-    Err(format!("seed {seed}: {why}\n{}", world.trace[from..].join("\n")))
+    Err(seeds::report(seed, &why, &world.trace))
 }
 
 #[test]
 fn random_schedules_keep_every_promise() {
-    let first = variable("GREGOR_MODEL_SEED", 1);
     let mut total = world::Stats::default();
-    for seed in first..first + variable("GREGOR_MODEL_SEEDS", 200) {
+    for seed in seeds::seeds() {
         match run(seed) {
             Ok(stats) => total.add(&stats),
             Err(why) => panic!("{why}"),

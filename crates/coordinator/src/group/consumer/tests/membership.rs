@@ -152,6 +152,28 @@ fn a_full_group_takes_nobody_else() {
 }
 
 #[test]
+fn members_come_sooner_while_the_group_moves() {
+    let mut h = Harness::new();
+    h.topic("foo", 1, 0..2);
+    let mut interval = |h: &mut Harness, member: &str, epoch: i32| h.consumer(beat(member, epoch)).heartbeat_interval_ms;
+    h.told(joining("a", &["foo"]));
+    // Whoever comes first is rarely alone for long.
+    assert_eq!(interval(&mut h, "a", 2), 1_000);
+    h.advance(3_000);
+    assert_eq!(interval(&mut h, "a", 2), 5_000);
+    // The new member waits for what the old one has to give up, which comes when it comes.
+    let joined = h.consumer(joining("b", &["foo"]));
+    assert_eq!((joined.member_epoch, joined.heartbeat_interval_ms), (3, 1_000));
+    h.advance(4_000);
+    assert_eq!(interval(&mut h, "b", 3), 1_000);
+    assert_eq!(interval(&mut h, "a", 2), 1_000);
+    let given_up = ConsumerGroupHeartbeatRequest { topic_partitions: Some(vec![]), ..beat("a", 2) };
+    assert_eq!(h.consumer(given_up).heartbeat_interval_ms, 5_000);
+    assert_eq!(interval(&mut h, "b", 3), 5_000);
+    assert_eq!(h.group().state(), "Stable");
+}
+
+#[test]
 fn a_group_overrides_intervals_and_timeouts() {
     let mut h = Harness::new();
     let config = |name: &str, value: &str| {
@@ -165,7 +187,9 @@ fn a_group_overrides_intervals_and_timeouts() {
         };
         record.into()
     };
-    assert_eq!(h.consumer(joining("a", &["foo"])).heartbeat_interval_ms, 5_000);
+    h.told(joining("a", &["foo"]));
+    h.advance(3_000);
+    assert_eq!(h.consumer(beat("a", 2)).heartbeat_interval_ms, 5_000);
     h.metadata(&[config("consumer.heartbeat.interval.ms", "7000"), config("consumer.session.timeout.ms", "1000000")]);
     assert_eq!(h.consumer(beat("a", 2)).heartbeat_interval_ms, 7_000);
     // The broker's maximum holds.

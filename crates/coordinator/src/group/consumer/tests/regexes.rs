@@ -4,6 +4,7 @@ use wire::ErrorCode;
 use wire::messages::ConsumerGroupHeartbeatRequest;
 
 use super::*;
+use crate::Resolution;
 
 fn matching(member: &str, regex: &str) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest { subscribed_topic_regex: Some(regex.to_owned()), subscribed_topic_names: None, ..joining(member, &[]) }
@@ -88,4 +89,44 @@ fn expressions_that_cannot_be_read() {
     assert_eq!(h.shard.group_count(), 0);
     // An empty one subscribes to nothing.
     assert_eq!(h.told(matching("a", "")), (1, nothing()));
+}
+
+/// The work that a heartbeat leaves, taken away from the shard.
+fn resolution_after(h: &mut Harness, request: ConsumerGroupHeartbeatRequest) -> Resolution {
+    let token = h.token();
+    let out = h.shard.consumer_group_heartbeat(h.now, &context(1), token, request);
+    h.drive(out);
+    let out = h.shard.tick(h.now);
+    h.drive(out);
+    let resolution = h.shard.next_resolution().unwrap();
+    assert!(!h.shard.has_resolutions());
+    resolution
+}
+
+#[test]
+fn what_is_resolved_may_come_to_a_group_that_has_changed() {
+    let mut h = Harness::new();
+    h.topic("foo-1", 1, 0..1);
+    h.topic("bar-1", 2, 0..1);
+    h.told(matching("a", "foo.*"));
+    h.told(beat("a", 1));
+    h.advance(20_000);
+    h.topic("foo-2", 3, 0..1);
+    let resolution = resolution_after(&mut h, beat("a", 2));
+    // Meanwhile the member has come to want something else.
+    h.told(ConsumerGroupHeartbeatRequest { subscribed_topic_regex: Some("bar.*".to_owned()), ..beat("a", 2) });
+    let from = h.log.entries.len();
+    let out = h.shard.resolved(h.now, resolution.run());
+    h.drive(out);
+    assert_eq!(h.written_since(from), [], "nobody asks for foo any more");
+    let epoch = h.group().member("a").unwrap().epoch;
+    h.told(beat("a", epoch));
+    assert!(h.group().is_subscribed_to("bar-1") && !h.group().is_subscribed_to("foo-2"));
+
+    // And to a group that is gone.
+    let mut h = Harness::new();
+    h.topic("foo-1", 1, 0..1);
+    let resolution = resolution_after(&mut h, matching("a", "foo.*"));
+    h.shard.groups.clear();
+    assert!(h.shard.resolved(h.now, resolution.run()).appends.is_empty());
 }
