@@ -9,7 +9,7 @@
 use crate::frame::FrameReader;
 use crate::limits::Permit;
 use crate::listener::Admission;
-use crate::output::Output;
+use crate::output::{Flushed, Output};
 use crate::service::{Handled, Parked, Session, Waited};
 use crate::stats::{ListenerStats, ParkedCount, Stats, Timing};
 use crate::worker::Worker;
@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     input: FrameReader,
     slots: VecDeque<Slot>,
     output: Output,
+    /// The output goes on when others had their turn.
+    yields: bool,
     last_active: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     timer_at: Instant,
@@ -94,6 +96,7 @@ impl Connection {
             input: FrameReader::default(),
             slots: VecDeque::new(),
             output: Output::default(),
+            yields: false,
             last_active,
             timer: None,
             timer_at: Instant::FAR_FUTURE,
@@ -152,11 +155,15 @@ impl Connection {
             if let Some(closed) = self.write(now, cx) {
                 return Poll::Ready(closed);
             }
+            if std::mem::take(&mut self.yields) {
+                yield_turn(cx);
+                break;
+            }
             if !self.may_read() {
                 break;
             }
             if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
-                cx.waker().wake_by_ref();
+                yield_turn(cx);
                 break;
             }
             if !drained {
@@ -261,16 +268,20 @@ impl Connection {
             return close.map(Closed::Refused);
         }
         let mut written = 0;
-        let poll = self.output.flush(&self.stream, cx, &mut written);
+        let flushed = self.output.flush(&self.stream, &self.worker.cold, cx, &mut written);
         if written > 0 {
             Stats::add(&self.listener.bytes_out, written);
             self.last_active = now.mono;
         }
         self.count_written();
-        match poll {
-            Poll::Ready(Ok(())) => close.map(Closed::Refused),
-            Poll::Ready(Err(e)) => Some(Closed::Failed(e)),
-            Poll::Pending => None,
+        match flushed {
+            Ok(Flushed::All) => close.map(Closed::Refused),
+            Ok(Flushed::Waiting) => None,
+            Ok(Flushed::Yielded) => {
+                self.yields = true;
+                None
+            }
+            Err(e) => Some(Closed::Failed(e)),
         }
     }
 
@@ -328,6 +339,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Has the task polled again behind all others that are ready, those whose sockets have become ready meanwhile among them.
+fn yield_turn(cx: &mut Context<'_>) {
+    let mut yielded = std::pin::pin!(tokio::task::yield_now());
+    // The first poll leaves the waker.
+    let _ = yielded.as_mut().poll(cx);
 }
 
 impl Future for Connection {

@@ -9,6 +9,7 @@
 //! accept queue per worker) was not chosen: the kernel spreads by address hash, so few connections can all land on one core, and a
 //! second process of the same user could bind the same port unnoticed.
 
+mod cold;
 mod connection;
 mod frame;
 mod limits;

@@ -1,11 +1,16 @@
 //! Hot path. Bytes of responses on their way to a socket: memory by sendmsg, file ranges by sendfile.
+//!
+//! A worker never waits for a disk here: what is not in the page cache is brought there by other threads first. Nor does a reader that keeps
+//! up with the sending hold the worker: after some bytes the other connections have their turn.
 
+use crate::cold::ColdReads;
 use crate::stats::Timing;
-use base::{FileRange, Segment};
+use base::{FileRange, Segment, Slot};
 use bytes::Buf;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -13,6 +18,20 @@ use tokio::net::TcpStream;
 const SLICES_MAX: usize = 64;
 /// How much of a file without a descriptor (a simulated disk) is read at a time.
 const COPY_CHUNK: usize = 256 * 1024;
+/// How much is brought into the page cache before it is sent.
+const COLD_CHUNK: usize = 1024 * 1024;
+/// How much is sent before other connections have their turn.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// How far `flush` has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    All,
+    /// The task is woken when it can go on.
+    Waiting,
+    /// There is more to send at once, when the others had their turn.
+    Yielded,
+}
 
 #[derive(Default)]
 pub(crate) struct Output {
@@ -21,6 +40,10 @@ pub(crate) struct Output {
     responses: usize,
     /// One for each of these, and for those that were written and are not counted yet, which come first.
     timings: VecDeque<Timing>,
+    /// So many bytes of the file range in front are in the page cache.
+    resident: usize,
+    /// Filled when bytes of the file range in front have been brought there.
+    warming: Option<(Arc<Slot<()>>, usize)>,
 }
 
 struct Queued {
@@ -57,14 +80,25 @@ impl Output {
         self.segments.is_empty()
     }
 
-    /// Writes until all is written (`Ready`) or the socket is full (`Pending`, the task is woken when it drains).
+    /// Writes until all is written, the socket is full, bytes must come from a disk, or it is the turn of others.
     /// Returns how many bytes were written in this call through `written`.
-    pub(crate) fn flush(&mut self, stream: &TcpStream, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
+    pub(crate) fn flush(&mut self, stream: &TcpStream, cold: &ColdReads, cx: &mut Context<'_>, written: &mut usize) -> io::Result<Flushed> {
         loop {
             self.drop_finished();
-            let Some(front) = self.segments.front_mut() else { return Poll::Ready(Ok(())) };
+            let Some(front) = self.segments.front_mut() else { return Ok(Flushed::All) };
+            if *written >= BYTES_PER_TURN {
+                return Ok(Flushed::Yielded);
+            }
             let result = match &mut front.segment {
-                Segment::File(range) if range.file.fd().is_some() => send_file(stream, range),
+                Segment::File(range) if range.file.fd().is_some() => {
+                    if self.resident == 0 {
+                        match warm(range, cold, &mut self.warming, cx) {
+                            Poll::Ready(len) => self.resident = len,
+                            Poll::Pending => return Ok(Flushed::Waiting),
+                        }
+                    }
+                    send_file(stream, range, self.resident.min(BYTES_PER_TURN)).inspect(|n| self.resident -= n)
+                }
                 Segment::File(_) => {
                     self.read_ahead()?;
                     continue;
@@ -76,10 +110,10 @@ impl Output {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => match stream.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(e)) => return Err(e),
+                    Poll::Pending => return Ok(Flushed::Waiting),
                 },
-                Err(e) => return Poll::Ready(Err(e)),
+                Err(e) => return Err(e),
             }
         }
     }
@@ -141,11 +175,31 @@ impl Output {
     }
 }
 
-fn send_file(stream: &TcpStream, range: &mut FileRange) -> io::Result<usize> {
+/// How many bytes of the range, from its start, can be sent without waiting for a disk; at least one, once it is ready.
+fn warm(range: &FileRange, cold: &ColdReads, warming: &mut Option<(Arc<Slot<()>>, usize)>, cx: &mut Context<'_>) -> Poll<usize> {
+    if warming.is_none() {
+        let resident = range.file.resident(range.position, range.len).min(range.len);
+        if resident > 0 {
+            return Poll::Ready(resident);
+        }
+        let len = range.len.min(COLD_CHUNK);
+        *warming = Some((cold.read(range.file.clone(), range.position, len), len));
+    }
+    match warming {
+        Some((done, len)) if done.poll(cx.waker()).is_some() => {
+            let len = *len;
+            *warming = None;
+            Poll::Ready(len)
+        }
+        _ => Poll::Pending,
+    }
+}
+
+fn send_file(stream: &TcpStream, range: &mut FileRange, len_max: usize) -> io::Result<usize> {
     let mut position = range.position;
     let n = stream.try_io(Interest::WRITABLE, || {
         let Some(file) = range.file.fd() else { return Err(io::ErrorKind::Unsupported.into()) };
-        Ok(rustix::fs::sendfile(stream, file, Some(&mut position), range.len)?)
+        Ok(rustix::fs::sendfile(stream, file, Some(&mut position), range.len.min(len_max))?)
     });
     let n = n.inspect_err(|error| {
         // Sockets do not say this: the disk could not be read.

@@ -1,5 +1,6 @@
 //! Threads: one current-thread runtime each, with the connections handed to it. Handlers run inline on them.
 
+use crate::cold::ColdReads;
 use crate::connection::{Closed, Connection};
 use crate::frame::BufferPool;
 use crate::limits::Limits;
@@ -73,6 +74,7 @@ enum Stage {
 pub(crate) struct Worker {
     pub(crate) clock: fn() -> Now,
     pub(crate) pool: BufferPool,
+    pub(crate) cold: Arc<ColdReads>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) own: Arc<WorkerStats>,
     pub(crate) request_max_bytes: usize,
@@ -164,6 +166,7 @@ impl Net {
         listeners.into_iter().for_each(|listener| control.open(listener));
         let (look, looked) = watch::channel(());
         let mut acceptor = Some(Accepting { changes: receiver, acceptor: Acceptor::new(limits, stats.clone(), handoff), look });
+        let cold = Arc::new(ColdReads::default());
         let mut handles = Vec::new();
         for (i, (queue, load)) in ends.into_iter().enumerate() {
             let config = config.clone();
@@ -176,6 +179,7 @@ impl Net {
                 keys: keys.clone(),
                 queue,
                 load,
+                cold: cold.clone(),
             };
             handles.push(std::thread::Builder::new().name(format!("gregor-net-{i}")).spawn(move || thread.run(&config))?);
         }
@@ -217,6 +221,7 @@ struct WorkerThread {
     keys: Arc<AtomicU64>,
     queue: mpsc::Receiver<Accepted>,
     load: Arc<AtomicUsize>,
+    cold: Arc<ColdReads>,
 }
 
 struct Accepting {
@@ -255,6 +260,7 @@ impl WorkerThread {
         let worker = Rc::new(Worker {
             clock: config.clock,
             pool: BufferPool::default(),
+            cold: self.cold.clone(),
             stats: self.stats.clone(),
             own: self.stats.add_worker(),
             request_max_bytes: config.request_max_bytes,

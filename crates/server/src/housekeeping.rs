@@ -115,7 +115,9 @@ impl Housekeeping {
         }
         if due.deleted_files <= now.mono {
             due.deleted_files = now.mono + DELETED_FILES_CHECK;
-            self.each_log("remove deleted files", |log| log.remove_deleted_files(now).map(drop));
+            for partition in self.broker.replicas().snapshot().iter() {
+                self.remove_deleted_files(partition, now);
+            }
             self.each_log("rebuild indexes", |log| log.rebuild_wrong_indexes().map(drop));
             // A directory that is gone is noticed although nothing is written there.
             for dir in self.broker.replicas().dirs() {
@@ -156,11 +158,16 @@ impl Housekeeping {
         self.retention(now);
         let all_due = now.plus(Duration::from_secs(366 * 24 * 3600));
         for partition in self.broker.replicas().snapshot().iter().filter(|partition| short.iter().any(|dir| partition.is_in(dir))) {
-            if let Some(Err(error)) = partition.with_log(|log| log.remove_deleted_files(all_due).map(drop)) {
-                tracing::error!(partition = %partition.topic_partition, %error, "cannot remove deleted files");
-            }
+            self.remove_deleted_files(partition, all_due);
         }
         self.broker.replicas().remove_deleted_dirs(all_due);
+    }
+
+    fn remove_deleted_files(&self, partition: &Partition, now: Now) {
+        let paths = partition.with_log(|log| log.take_deleted_files(now)).unwrap_or_default();
+        if let Err(error) = storage::unlink(self.broker.replicas().disk(), &paths) {
+            tracing::error!(partition = %partition.topic_partition, %error, "cannot remove deleted files");
+        }
     }
 
     fn each_log(&self, what: &str, f: impl Fn(&mut Log) -> Result<(), storage::LogError>) {

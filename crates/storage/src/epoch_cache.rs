@@ -14,6 +14,8 @@ pub struct EpochCache {
     /// Epoch to its first offset; both grow.
     epochs: BTreeMap<i32, i64>,
     dirty: bool,
+    /// The file says more than it has to: entries that begin before the log does. A start passes over them, so nobody waits for a write.
+    trimmed: bool,
 }
 
 impl EpochCache {
@@ -27,7 +29,7 @@ impl EpochCache {
             };
             epochs.insert(epoch, start);
         }
-        Ok(Self { epochs, dirty: false })
+        Ok(Self { epochs, dirty: false, trimmed: false })
     }
 
     /// For a file that is gone or damaged: what `heads`, the (epoch, offset) of batches in order, tell. It is written with the next `persist`.
@@ -55,7 +57,13 @@ impl EpochCache {
         self.dirty = true;
     }
 
-    /// Writes and syncs the file if anything changed.
+    /// Like `persist`, but also when all that changed is that the log begins later.
+    pub fn persist_whole(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        self.dirty |= self.trimmed;
+        self.persist(disk, dir)
+    }
+
+    /// Writes and syncs the file if anything changed that a start would miss.
     pub fn persist(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
         if !self.dirty {
             return Ok(());
@@ -63,7 +71,7 @@ impl EpochCache {
         let path = dir.join(FILE_NAME);
         let text = to_text(self.epochs.iter().map(|(epoch, start)| format!("{epoch} {start}")));
         disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("cannot write", path))?;
-        self.dirty = false;
+        (self.dirty, self.trimmed) = (false, false);
         Ok(())
     }
 
@@ -103,7 +111,7 @@ impl EpochCache {
         }
         self.epochs.retain(|e, _| *e >= epoch);
         self.epochs.insert(epoch, start_offset);
-        self.dirty = true;
+        self.trimmed = true;
     }
 
     pub fn clear(&mut self) {

@@ -75,6 +75,12 @@ pub trait File: Send + Sync {
     fn start_writeback(&self, _offset: u64, _len: u64) {}
     /// Sets space aside for a file that will grow to `len`, which stays as long as it is; a hint.
     fn reserve(&self, _len: u64) {}
+    /// How many bytes from `offset` on can be read without waiting for a disk, at most `len`, as far as can be told cheaply.
+    fn resident(&self, _offset: u64, len: usize) -> usize {
+        len
+    }
+    /// Waits until these bytes can be read without waiting, and has more brought after them; a hint.
+    fn warm(&self, _offset: u64, _len: usize) {}
     /// The descriptor for sendfile, where there is one.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None

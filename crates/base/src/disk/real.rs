@@ -7,17 +7,52 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
-struct RealFile(fs::File);
+/// Pages come and go in larger pieces: one byte in so many is looked at.
+const PROBE_STEP: u64 = 64 * 1024;
+/// What was written last is taken to be in the page cache, up to so many bytes.
+const HOT: u64 = 1024 * 1024;
+
+struct RealFile {
+    file: fs::File,
+    /// From here on everything was written just now, by this process.
+    hot_from: AtomicU64,
+}
+
+impl RealFile {
+    fn wrote(&self, offset: u64, len: usize) {
+        let hot_from = self.hot_from.load(Relaxed);
+        // A race between writers makes a hint worse, no more.
+        let from = if offset < hot_from { offset } else { hot_from.max((offset + len as u64).saturating_sub(HOT)) };
+        if from != hot_from {
+            self.hot_from.store(from, Relaxed);
+        }
+    }
+
+    /// Looks at the first byte of the range, one in every `PROBE_STEP` and the last; gives the first place where `is_there` says no.
+    fn probe(offset: u64, len: usize, mut is_there: impl FnMut(u64) -> bool) -> Option<u64> {
+        let end = offset + len as u64;
+        let mut at = offset;
+        while at < end {
+            if !is_there(at) {
+                return Some(at);
+            }
+            let next = (at / PROBE_STEP + 1) * PROBE_STEP;
+            at = if at < end - 1 { next.min(end - 1) } else { end };
+        }
+        None
+    }
+}
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         loop {
-            match self.0.read_at(buf, offset) {
+            match self.file.read_at(buf, offset) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
@@ -25,7 +60,9 @@ impl File for RealFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        self.file.write_all_at(buf, offset)?;
+        self.wrote(offset, buf.len());
+        Ok(())
     }
 
     fn write_two_at(&self, first: &[u8], second: &[u8], offset: u64) -> io::Result<()> {
@@ -33,7 +70,7 @@ impl File for RealFile {
         // A short write is rare; what is left of it is written the plain way.
         while done < first.len() {
             let buffers = [io::IoSlice::new(&first[done..]), io::IoSlice::new(second)];
-            match rustix::io::pwritev(&self.0, &buffers, offset + done as u64) {
+            match rustix::io::pwritev(&self.file, &buffers, offset + done as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => done += n,
                 Err(rustix::io::Errno::INTR) => {}
@@ -41,28 +78,51 @@ impl File for RealFile {
             }
         }
         let second_done = done - first.len();
-        self.0.write_all_at(&second[second_done..], offset + done as u64)
+        self.file.write_all_at(&second[second_done..], offset + done as u64)?;
+        self.wrote(offset, first.len() + second.len());
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    fn resident(&self, offset: u64, len: usize) -> usize {
+        if offset >= self.hot_from.load(Relaxed) {
+            return len;
+        }
+        let is_there = |at| {
+            let mut byte = [0];
+            let mut buffers = [io::IoSliceMut::new(&mut byte)];
+            let read = rustix::io::preadv2(&self.file, &mut buffers, at, rustix::io::ReadWriteFlags::NOWAIT);
+            // Not every file system can tell; then it is as if all were there.
+            read != Err(rustix::io::Errno::AGAIN)
+        };
+        RealFile::probe(offset, len, is_there).map_or(len, |at| (at - offset) as usize)
+    }
+
+    fn warm(&self, offset: u64, len: usize) {
+        // As much again behind it: who reads on finds it there.
+        let wanted = std::num::NonZeroU64::new(2 * len as u64);
+        let _ = rustix::fs::fadvise(&self.file, offset, wanted, rustix::fs::Advice::WillNeed);
+        RealFile::probe(offset, len, |at| self.file.read_at(&mut [0], at).is_ok());
     }
 
     fn reserve(&self, len: u64) {
         // Not every file system can; the file then grows as it is written.
-        let _ = rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len);
+        let _ = rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len);
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.file.as_fd())
     }
 }
 
@@ -76,7 +136,7 @@ impl Disk for RealDisk {
             OpenMode::Create => options.write(true).create(true).truncate(false),
             OpenMode::Truncate => options.write(true).create(true).truncate(true),
         };
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        Ok(Arc::new(RealFile { file: options.open(path)?, hot_from: AtomicU64::new(u64::MAX) }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
@@ -131,5 +191,40 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_see_both_ends_and_every_step() {
+        let seen = |offset, len| {
+            let mut seen = Vec::new();
+            assert_eq!(
+                RealFile::probe(offset, len, |at| {
+                    seen.push(at);
+                    true
+                }),
+                None
+            );
+            seen
+        };
+        assert_eq!(seen(5, 0), Vec::<u64>::new());
+        assert_eq!(seen(5, 1), [5]);
+        assert_eq!(seen(5, 10), [5, 14]);
+        assert_eq!(seen(65_535, 65_540), [65_535, 65_536, 131_072, 131_074]);
+        assert_eq!(RealFile::probe(0, 300_000, |at| at < 131_072), Some(131_072));
+    }
+
+    #[test]
+    fn what_was_written_just_now_is_resident() {
+        let path = std::env::temp_dir().join(format!("gregor-resident-{}", std::process::id()));
+        let file = RealDisk.open(&path, OpenMode::Truncate).unwrap();
+        file.write_at(&[1; 100_000], 0).unwrap();
+        file.warm(0, 100_000);
+        assert_eq!((file.resident(0, 100_000), file.resident(99_999, 1)), (100_000, 1));
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -313,6 +313,14 @@ impl File for WatchedFile {
         self.inner.reserve(len);
     }
 
+    fn resident(&self, offset: u64, len: usize) -> usize {
+        self.inner.resident(offset, len)
+    }
+
+    fn warm(&self, offset: u64, len: usize) {
+        self.inner.warm(offset, len);
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.inner.fd()
     }

@@ -19,6 +19,16 @@ pub struct FlushJob {
     dir: Option<PathBuf>,
 }
 
+/// What a flush is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// The segments that get no more appends.
+    Rolled,
+    Whole,
+    /// All, and the indexes of the active segment with it.
+    Closing,
+}
+
 impl FlushJob {
     pub fn run(&self) -> Result<(), LogError> {
         for (path, file) in &self.files {
@@ -37,7 +47,7 @@ impl Log {
         if up_to <= self.recovery_point && self.recovery_point > 0 {
             return Ok(());
         }
-        if let Some(job) = self.prepare_flush()? {
+        if let Some(job) = self.flush_job(Extent::Whole)? {
             job.run()?;
             self.flushed(job.up_to, now);
         }
@@ -56,7 +66,14 @@ impl Log {
     /// The work of a flush up to the log end; None if there is none. While no segment was rolled that is one file: the indexes of the
     /// active segment are checked and completed after a crash.
     pub fn prepare_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
-        self.flush_job(false)
+        self.flush_job(Extent::Whole)
+    }
+
+    /// The same, but where nobody has asked for flushes (flush.messages, flush.ms) only for the segments that were rolled: to sync the one
+    /// that is appended to would hold up who writes to it.
+    pub fn prepare_due_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
+        let wanted = self.config.flush_messages < i64::MAX || self.config.flush_ms < i64::MAX;
+        self.flush_job(if wanted || self.recovery_point >= self.active().base_offset { Extent::Whole } else { Extent::Rolled })
     }
 
     /// Whether there are as many unflushed records as flush.messages does not want to be there.
@@ -69,7 +86,8 @@ impl Log {
         if self.flush_required() { self.recovery_point } else { self.log_end_offset }
     }
 
-    fn flush_job(&mut self, closing: bool) -> Result<Option<FlushJob>, LogError> {
+    fn flush_job(&mut self, extent: Extent) -> Result<Option<FlushJob>, LogError> {
+        let closing = extent == Extent::Closing;
         let active = self.segments.len() - 1;
         let sealed_unsynced = self.segments[..active].iter().any(|s| !s.indexes_synced);
         if self.recovery_point >= self.log_end_offset
@@ -89,7 +107,11 @@ impl Log {
         }
         let mut files = Vec::new();
         let first = self.segment_at(self.recovery_point);
-        for (at, segment) in self.segments.iter_mut().enumerate() {
+        let (count, up_to) = match extent {
+            Extent::Rolled => (active, self.active().base_offset),
+            Extent::Whole | Extent::Closing => (active + 1, self.log_end_offset),
+        };
+        for (at, segment) in self.segments[..count].iter_mut().enumerate() {
             if at >= first {
                 files.push((segment.log_path().to_owned(), segment.file(disk.as_ref())?));
                 match segment.persist_indexes(disk.as_ref(), at < active || closing) {
@@ -121,10 +143,10 @@ impl Log {
             files.push((path, file));
         }
         // What changes while the job runs is for the next one.
-        self.segments[first..].iter_mut().for_each(|segment| segment.txns.handed_over());
+        self.segments[first.min(count)..count].iter_mut().for_each(|segment| segment.txns.handed_over());
         self.unsynced_snapshots.clear();
         let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
-        Ok(Some(FlushJob { up_to: self.log_end_offset, disk, files, dir }))
+        Ok(Some(FlushJob { up_to, disk, files, dir }))
     }
 
     /// A flush job ran: the recovery point moves up.
@@ -143,7 +165,7 @@ impl Log {
     /// The log is not to be used afterwards.
     pub fn close(&mut self, now: Now) -> Result<(), LogError> {
         let disk = self.disk.clone();
-        self.epochs.persist(disk.as_ref(), &self.dir)?;
+        self.epochs.persist_whole(disk.as_ref(), &self.dir)?;
         // As in Kafka, a log without records gets no snapshot.
         let nothing_to_remember = self.log_end_offset == self.log_start_offset && self.producers.is_empty();
         // A log that never had a record loses nothing with its directory; its first append syncs it, whoever opened it.
@@ -160,7 +182,7 @@ impl Log {
             self.write_snapshot(self.log_end_offset)?;
         }
         self.active_mut().seal(disk.as_ref())?;
-        if let Some(job) = self.flush_job(true)? {
+        if let Some(job) = self.flush_job(Extent::Closing)? {
             job.run()?;
             self.flushed(job.up_to, now);
         }

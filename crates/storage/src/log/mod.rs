@@ -28,7 +28,7 @@ pub use flush::FlushJob;
 pub use load::LogOpen;
 pub use lookup::TimestampOffset;
 pub use read::{LogRead, ReadLimit};
-pub use retention::Deleted;
+pub use retention::{Deleted, unlink};
 
 const SNAPSHOT: &str = ".snapshot";
 const DELETED: &str = ".deleted";

@@ -5,8 +5,9 @@ use super::{DELETED, Log, SNAPSHOT};
 use crate::error::LogError;
 use crate::segment::{FILES, Segment, file_name};
 use base::Now;
+use base::disk::Disk;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What `delete_old_segments` removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,21 +156,25 @@ impl Log {
 
     /// Unlinks files renamed to `.deleted` at least file.delete.delay.ms ago. Returns how many.
     pub fn remove_deleted_files(&mut self, now: Now) -> Result<usize, LogError> {
-        let mut removed = 0;
-        while let Some(at) = self.doomed.iter().position(|(due, _)| *due <= now.wall_ms) {
-            let (_, paths) = self.doomed.swap_remove(at);
-            removed += paths.len();
-            for path in paths {
-                unlink(self, &path)?;
-            }
-        }
-        Ok(removed)
+        let paths = self.take_deleted_files(now);
+        unlink(self.disk.as_ref(), &paths)?;
+        Ok(paths.len())
+    }
+
+    /// The same files for who unlinks them without the log's lock, as that of large files takes its time.
+    pub fn take_deleted_files(&mut self, now: Now) -> Vec<PathBuf> {
+        let due = self.doomed.extract_if(.., |(due, _)| *due <= now.wall_ms);
+        due.flat_map(|(_, paths)| paths).collect()
     }
 }
 
-fn unlink(log: &Log, path: &Path) -> Result<(), LogError> {
-    match log.disk.remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("cannot remove", PathBuf::from(path))(e)),
-        _ => Ok(()),
+/// Removes files; one that is gone already is no error.
+pub fn unlink(disk: &dyn Disk, paths: &[PathBuf]) -> Result<(), LogError> {
+    for path in paths {
+        match disk.remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(LogError::io("cannot remove", path)(e)),
+            _ => {}
+        }
     }
+    Ok(())
 }
