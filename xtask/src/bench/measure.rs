@@ -30,6 +30,20 @@ fn status_kib(pid: u32, field: &str) -> f64 {
     line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number")
 }
 
+/// What the process has read by now, from files and through the page cache, in MiB.
+pub fn read_mib(pid: u32) -> f64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("the broker runs");
+    let read = io.lines().find_map(|l| l.strip_prefix("rchar: ")).and_then(|n| n.parse::<f64>().ok()).expect("a line rchar");
+    read / 1024.0 / 1024.0
+}
+
+/// Whether Metadata is answered: version 1, for no topic.
+pub fn answers_metadata(port: u16) -> bool {
+    let Ok(mut connection) = RawConnection::open(port) else { return false };
+    connection.send_frame(&[0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0]);
+    matches!(connection.answer(Duration::from_secs(10)), Answer::Frame(_))
+}
+
 /// Starts the node and gives the seconds until `ready` says yes.
 pub fn seconds_until(node: &mut Node, ready: impl Fn(u16) -> bool) -> f64 {
     let begin = Instant::now();
