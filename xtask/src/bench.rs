@@ -8,6 +8,7 @@ mod compressed;
 mod durable;
 mod groups;
 mod load;
+mod many;
 mod measure;
 mod results;
 mod start;
@@ -31,7 +32,7 @@ struct Part {
     bars: &'static [Bar],
 }
 
-const PARTS: &[Part] = &[throughput::PART, start::PART, durable::PART, compaction::PART, compressed::PART, tail::PART, groups::PART];
+const PARTS: &[Part] = &[throughput::PART, start::PART, many::PART, durable::PART, compaction::PART, compressed::PART, tail::PART, groups::PART];
 
 /// How much work.
 struct Plan {
