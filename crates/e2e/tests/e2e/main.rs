@@ -22,6 +22,7 @@ mod malformed;
 mod metrics;
 mod requests;
 mod requests_admin;
+mod requests_compressed;
 mod requests_groups;
 mod requests_moves;
 mod requests_offsets;

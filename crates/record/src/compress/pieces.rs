@@ -41,6 +41,8 @@ impl<'a, 'b> Pieces<'a, 'b> {
         let source = match compression {
             Compression::None if input.len() > cap => return Err(RecordError::Expands(cap)),
             Compression::None => return Ok(Self::whole(Current::Borrowed(input), input.len(), buffers, cap)),
+            // No frame is no record; the other codecs miss their header.
+            Compression::Zstd if input.is_empty() => return Ok(Self::whole(Current::Borrowed(input), 0, buffers, cap)),
             Compression::Lz4 => {
                 let blocks = lz4::Blocks::new(input)?;
                 buffers.reserve(blocks.block_max());

@@ -36,7 +36,8 @@ impl<'a> Blocks<'a> {
     pub(super) fn new(input: &'a [u8]) -> Result<Self, RecordError> {
         match input.first_chunk::<HEADER>() {
             _ if input.is_empty() => Err(wrong("snappy stream is empty")),
-            Some(header) if is_header(header)? => Ok(Blocks { rest: &input[HEADER..], framed: true }),
+            // The versions behind the magic number are not looked at, as snappy-java does not.
+            Some(header) if header.starts_with(&MAGIC) => Ok(Blocks { rest: &input[HEADER..], framed: true }),
             _ => Ok(Blocks { rest: input, framed: false }),
         }
     }
@@ -61,8 +62,8 @@ impl<'a> Blocks<'a> {
             // As snappy-java: bytes too few for a length are the end.
             let Some((len, rest)) = self.rest.split_first_chunk::<4>() else { return Ok(None) };
             if *len == MAGIC[..4] {
-                let header = self.rest.first_chunk().ok_or_else(|| wrong("snappy stream ends inside the header of another"))?;
-                if !is_header(header)? {
+                let header = self.rest.first_chunk::<HEADER>().ok_or_else(|| wrong("snappy stream ends inside the header of another"))?;
+                if !header.starts_with(&MAGIC) {
                     return Ok(None);
                 }
                 self.rest = &self.rest[HEADER..];
@@ -74,18 +75,6 @@ impl<'a> Blocks<'a> {
             return Ok(Some(block));
         }
     }
-}
-
-/// Whether it is one; one of another version is refused.
-fn is_header(bytes: &[u8; HEADER]) -> Result<bool, RecordError> {
-    if !bytes.starts_with(&MAGIC) {
-        return Ok(false);
-    }
-    let version = i32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-    if version < 1 {
-        return Err(wrong(format!("snappy streams of version {version} are unsupported")));
-    }
-    Ok(true)
 }
 
 pub(super) fn decode(compressed: &[u8], out: &mut [u8]) -> Result<(), RecordError> {
