@@ -23,7 +23,7 @@ pub(crate) struct Pieces<'a, 'b> {
 enum Source<'a> {
     Lz4(lz4::Blocks<'a>),
     Snappy(snappy::Blocks<'a>),
-    Gzip(Gzip<'a>),
+    Gzip(Box<Gzip<'a>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
     Ended,
 }
@@ -57,7 +57,7 @@ impl<'a, 'b> Pieces<'a, 'b> {
                 buffers.out = out;
                 match len {
                     Some(len) => return Ok(Self::whole(Current::Buffered(len), len, buffers, cap)),
-                    None if compression == Compression::Gzip => Source::Gzip(Gzip::new(input)),
+                    None if compression == Compression::Gzip => Source::Gzip(Box::new(Gzip::new(input))),
                     None => Source::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?)),
                 }
             }
