@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check of this repository in one go. What client tests need is installed through the ordinary package clients:
-//! Java jars by mvn, Go modules by go, npm packages by npm, PyPI packages by pip, each into a directory of its own; kcat by apt-get where this
-//! user may.
+//! Java jars by mvn, Go modules by go, npm packages by npm, PyPI packages by pip, each into a directory of its own; kcat and valgrind by
+//! apt-get where this user may.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -76,6 +76,10 @@ pub fn main(args: &[String]) -> Result<(), String> {
     tally.step("unit and scenario tests", |c| {
         run(cargo(&["test", "--workspace", "--exclude", "e2e", "--exclude", "fuzz-targets", "--no-fail-fast"]), c)
     });
+    tally.step("install valgrind (apt-get)", |c| system_package("valgrind", &["--version"], c));
+    tally.step("instructions and allocations of the hot pieces", |c| {
+        run(cargo(&["test", "--profile", "counts", "--package", "counts", "--no-fail-fast"]), c)
+    });
     tally.step("fuzz targets, a short run", |c| run(cargo(&["test", "--package", "fuzz-targets"]), c));
     if !skip("--skip-e2e") {
         tally.step("install Apache Kafka's jars (mvn)", |c| run(launcher(&["install"]), c));
@@ -87,7 +91,7 @@ pub fn main(args: &[String]) -> Result<(), String> {
         tally.step("install kafkajs (npm)", javascript);
         tally.step("install confluent-kafka (pip)", |c| python("python", &[CONFLUENT_KAFKA], c).map(drop));
         tally.step("install kafka-python (pip)", kafka_python);
-        tally.step("install kcat (apt-get)", kcat);
+        tally.step("install kcat (apt-get)", |c| system_package("kcat", &["-V"], c));
         tally.step("wire notation against the schemas in the jars", |_| {
             let jars = clients::class_path().trim_end_matches("/*").to_owned();
             crate::schema::main(&["check".to_owned(), jars])
@@ -245,12 +249,13 @@ fn javascript(counts: &mut Counts) -> Result<(), String> {
     run(npm, counts)
 }
 
-fn kcat(counts: &mut Counts) -> Result<(), String> {
-    if has("kcat", &["-V"]) {
+/// A program that comes as a package of its own name.
+fn system_package(program: &str, version: &[&str], counts: &mut Counts) -> Result<(), String> {
+    if has(program, version) {
         return Ok(());
     }
     if !Path::new("/usr/bin/apt-get").exists() {
-        return Err("kcat is missing; install it with this machine's package manager".into());
+        return Err(format!("{program} is missing; install it with this machine's package manager"));
     }
     let apt = |args: &[&str]| {
         // Without being root, sudo may still be allowed without a password.
@@ -262,5 +267,5 @@ fn kcat(counts: &mut Counts) -> Result<(), String> {
         command
     };
     let _ = run(apt(&["update"]), counts); // without it the install may still succeed
-    run(apt(&["install", "kcat"]), counts).map_err(|e| format!("{e}; install kcat with this machine's package manager"))
+    run(apt(&["install", program]), counts).map_err(|e| format!("{e}; install {program} with this machine's package manager"))
 }
