@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 
+/// Serving what is in memory goes first: so much is added to the niceness of the process.
+const NICE: i32 = 5;
 /// Enough for a disk to serve several readers at a time.
 const THREADS_MAX: usize = 4;
 
@@ -74,6 +76,9 @@ impl Drop for ColdReads {
 
 impl Shared {
     fn run(&self) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            tracing::debug!(%error, "cold reads run at normal priority");
+        }
         let mut state = self.state.lock();
         while !state.stop {
             match state.jobs.pop_front() {

@@ -116,7 +116,7 @@ impl Partition {
         state.flushing = Flushing::Running;
         let generation = state.log_generation;
         let prepared = match state.log.as_mut() {
-            Some(log) => log.prepare_due_flush(),
+            Some(log) => log.prepare_flush(),
             None => Ok(None),
         };
         let job = match prepared {

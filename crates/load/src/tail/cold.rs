@@ -33,6 +33,7 @@ pub fn fill(plan: &Plan) -> Result<()> {
 }
 
 pub fn run(plan: &Plan, running: &AtomicBool) -> Result<(&'static str, f64)> {
+    super::step_back();
     let mut connection = Connection::open(&plan.bootstrap)?;
     let ends = ends(&mut connection, TOPIC)?;
     let mut bytes = 0;

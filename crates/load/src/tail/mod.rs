@@ -146,6 +146,12 @@ impl Span {
     }
 }
 
+/// What goes on in the background stands for clients on other machines: where processors are short, it leaves them to the broker and to what is
+/// measured.
+fn step_back() {
+    let _ = rustix::process::nice(10);
+}
+
 /// Sleeps in these threads end when they should, not up to 50 us later.
 fn wake_precisely() {
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));

@@ -17,6 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(10);
 const KEYS: u32 = 5_000;
 
 pub fn run(plan: &Plan, running: &AtomicBool) -> Result<(&'static str, f64)> {
+    super::step_back();
     let mut connection = Connection::open(&plan.bootstrap)?;
     super::consumer::ends(&mut connection, TOPIC)?;
     let value = vec![b'u'; 1000];

@@ -63,15 +63,10 @@ impl Log {
                 || self.recovery_point < self.active().base_offset)
     }
 
-    /// The work of a flush up to the log end; None if there is none. While no segment was rolled that is one file: the indexes of the
-    /// active segment are checked and completed after a crash.
+    /// The work of a flush; None if there is none. Where nobody has asked for flushes (flush.messages, flush.ms) it ends with the segments that
+    /// were rolled: to sync the one that is appended to would hold up who writes to it. While no segment was rolled it is one file: the indexes
+    /// of the active segment are checked and completed after a crash.
     pub fn prepare_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
-        self.flush_job(Extent::Whole)
-    }
-
-    /// The same, but where nobody has asked for flushes (flush.messages, flush.ms) only for the segments that were rolled: to sync the one
-    /// that is appended to would hold up who writes to it.
-    pub fn prepare_due_flush(&mut self) -> Result<Option<FlushJob>, LogError> {
         let wanted = self.config.flush_messages < i64::MAX || self.config.flush_ms < i64::MAX;
         self.flush_job(if wanted || self.recovery_point >= self.active().base_offset { Extent::Whole } else { Extent::Rolled })
     }

@@ -263,6 +263,24 @@ fn recovery_tells_how_far_it_has_come() {
 }
 
 #[test]
+fn a_due_flush_leaves_the_segment_alone_that_is_appended_to() {
+    let disk = disk();
+    let mut log = open(&disk, small());
+    while log.segment_count() < 3 {
+        append(&mut log, 1, 0);
+    }
+    let rolled = log.active().base_offset;
+    let job = log.prepare_flush().unwrap().unwrap();
+    assert_eq!(job.up_to, rolled);
+    job.run().unwrap();
+    log.flushed(job.up_to, at(0));
+    assert_eq!(log.recovery_point(), rolled);
+    assert!(!log.flush_due(at(1)));
+    log.update_config(LogConfig { flush_ms: 10, ..small() });
+    assert_eq!(log.prepare_flush().unwrap().unwrap().up_to, log.log_end_offset());
+}
+
+#[test]
 fn retention_by_time_and_size() {
     let disk = disk();
     let mut log = open(&disk, LogConfig { retention_ms: 500, ..small() });
