@@ -238,7 +238,6 @@ fn zstd_streams(records: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("only the first of two", first.clone()),
         ("the same frame twice", [&whole[..], &whole].concat()),
         ("an empty frame behind", [&whole[..], &stream(false, 17, &[])].concat()),
-        ("a cut frame behind", [&whole[..], &first[..first.len() / 2]].concat()),
         ("a skippable frame behind", [&whole[..], &skipped].concat()),
         ("a skippable frame before", [&skipped[..], &whole].concat()),
         ("noise behind", [&whole[..], &[9; 40]].concat()),
@@ -255,5 +254,7 @@ fn zstd_streams(records: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("a reserved flag", patched(&streamed, 4, &[streamed[4] | 8])),
         ("one byte more inside", by_codec(Compression::Zstd, &[records, &[0]].concat())),
         ("one byte less inside", by_codec(Compression::Zstd, &records[..records.len() - 1])),
+        // The last, for only one broker takes it and offsets differ from then on.
+        ("a cut frame behind", [&whole[..], &first[..first.len() / 2]].concat()),
     ]
 }
