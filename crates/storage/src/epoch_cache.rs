@@ -57,12 +57,6 @@ impl EpochCache {
         self.dirty = true;
     }
 
-    /// Like `persist`, but also when all that changed is that the log begins later.
-    pub fn persist_whole(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
-        self.dirty |= self.trimmed;
-        self.persist(disk, dir)
-    }
-
     /// Writes and syncs the file if anything changed that a start would miss.
     pub fn persist(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
         if !self.dirty {
@@ -76,8 +70,9 @@ impl EpochCache {
     }
 
     /// At a clean stop. An epoch without a batch is not worth a sync, for every partition at every stop: the next start takes it out anyway.
-    /// A file that differs in nothing else stays as it is.
+    /// A file that differs in nothing else stays as it is. That the log begins later is written here.
     pub fn persist_used(&mut self, disk: &dyn Disk, dir: &Path, end_offset: i64) -> Result<(), LogError> {
+        self.dirty |= self.trimmed;
         if !self.dirty {
             return Ok(());
         }
@@ -178,6 +173,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_writes_no_epoch_without_a_batch() {
+        let (disk, dir) = (base::disk::MemDisk::new(), Path::new("/data"));
+        disk.create_dir_all(dir).unwrap();
+        let in_file = || EpochCache::load(&disk, dir).unwrap().entries().collect::<Vec<_>>();
+        let mut epochs = cache(&[(1, 0), (3, 10)]);
+        epochs.persist_used(&disk, dir, 10).unwrap();
+        assert_eq!(in_file(), [(1, 0)]);
+        epochs.assign(4, 10);
+        disk.fail_after(Some(0));
+        epochs.persist_used(&disk, dir, 10).unwrap();
+        disk.fail_after(None);
+        // The log is used after all.
+        epochs.assign(4, 10);
+        epochs.persist(&disk, dir).unwrap();
+        assert_eq!(in_file(), [(1, 0), (4, 10)]);
+        epochs.assign(5, 20);
+        epochs.persist_used(&disk, dir, 20).unwrap();
+        assert_eq!(in_file(), [(1, 0), (4, 10)]);
+    }
+
+    #[test]
     fn truncations() {
         let mut cache = cache(&[(1, 0), (3, 10), (7, 25)]);
         cache.truncate_from_start(12);
@@ -200,7 +216,7 @@ mod tests {
         assert_eq!(found.entries().collect::<Vec<_>>(), [(1, 0), (3, 10)]);
         found.truncate_from_start(12);
         assert_eq!(found.entries().collect::<Vec<_>>(), [(3, 12)]);
-        cache.persist_whole(&disk, dir).unwrap();
+        cache.persist_used(&disk, dir, i64::MAX).unwrap();
         assert_eq!(EpochCache::load(&disk, dir).unwrap().entries().collect::<Vec<_>>(), [(3, 12)]);
     }
 }

@@ -160,7 +160,7 @@ impl Log {
     /// The log is not to be used afterwards.
     pub fn close(&mut self, now: Now) -> Result<(), LogError> {
         let disk = self.disk.clone();
-        self.epochs.persist_whole(disk.as_ref(), &self.dir)?;
+        self.epochs.persist_used(disk.as_ref(), &self.dir, self.log_end_offset)?;
         // As in Kafka, a log without records gets no snapshot.
         let nothing_to_remember = self.log_end_offset == self.log_start_offset && self.producers.is_empty();
         // A log that never had a record loses nothing with its directory; its first append syncs it, whoever opened it.
