@@ -4,11 +4,10 @@
 //!
 //! `CLIENT_CHAOS_SECONDS` makes the bad weather last longer (20 seconds otherwise).
 
+use crate::storm::{self, Storm};
 use client::consumer::CloseOptions;
 use client::{Admin, Config, Consumer, Producer, ProducerRecord, TopicPartition};
-use e2e::proxy::{Proxy, Weather};
-use e2e::repo::Scratch;
-use e2e::{Kind, Node};
+use e2e::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,16 +23,6 @@ const GROUPS: [(&str, &[(&str, &str)]); 3] = [
     ),
     ("consumer", &[("group.protocol", "consumer")]),
 ];
-const BROKER: &[&str] = &[
-    "offsets.topic.num.partitions=4",
-    "group.consumer.min.heartbeat.interval.ms=500",
-    "group.consumer.heartbeat.interval.ms=500",
-    "group.consumer.min.session.timeout.ms=6000",
-    "group.consumer.session.timeout.ms=6000",
-];
-/// What the broker says when it finds its directory as a kill left it, and when clients vanish.
-const EXPECTED: &[&str] = &["not closed cleanly", "unclean", "recover"];
-
 #[test]
 fn gregor_in_bad_weather() {
     storm(Kind::Gregor);
@@ -74,53 +63,19 @@ impl Report {
 }
 
 fn storm(kind: Kind) {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .try_init();
-    let seconds = std::env::var("CLIENT_CHAOS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    let scratch = Scratch::new("client-chaos");
-    let (proxy, listener) = Proxy::listen();
-    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", proxy.port);
-    let mut extra = BROKER.to_vec();
-    extra.push(&advertised);
-    let mut node = Node::start(kind, &scratch.join("node"), &extra);
-    for text in EXPECTED {
-        node.expect_log(text);
-    }
-    proxy.lead_to(listener, node.port);
+    let mut storm = Storm::begin(kind, "client-chaos", &[], 7);
     let report = Arc::new(Report::default());
-    let clients = {
-        let (report, bootstrap) = (report.clone(), proxy.bootstrap());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(everything(report, bootstrap));
-        })
-    };
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let mut kills = 0;
-    let mut rng = fastrand::Rng::with_seed(7);
-    let moment = |rng: &mut fastrand::Rng| Duration::from_millis(rng.u64(700..1_500));
+    let clients = storm::clients(everything(report.clone(), storm.bootstrap()));
+    let end = Instant::now() + storm::length(20);
     while Instant::now() < end && !clients.is_finished() {
-        proxy.set(Weather { cut: 20, delay: 30, delay_max: Duration::from_millis(300), swallow: 0 });
-        std::thread::sleep(moment(&mut rng));
-        proxy.cut_all();
-        proxy.set(Weather { cut: 5, delay: 10, delay_max: Duration::from_millis(100), swallow: 10 });
-        std::thread::sleep(moment(&mut rng));
-        proxy.set(Weather::default());
-        node.kill();
-        proxy.cut_all();
-        std::thread::sleep(Duration::from_millis(rng.u64(0..500)));
-        node.start_again();
-        kills += 1;
-        std::thread::sleep(moment(&mut rng));
+        storm.rage(10, Duration::from_millis(500));
+        storm.moment();
     }
-    proxy.set(Weather::default());
     report.calm.store(true, Ordering::Relaxed);
     clients.join().expect("the clients");
-    let problems = std::mem::take(&mut *report.problems.lock().expect("problems"));
-    assert!(problems.is_empty(), "{kind:?}, {} problems:\n{}", problems.len(), problems[..problems.len().min(20)].join("\n"));
-    println!("{kind:?}: {} records, killed {kills} times, none lost, none twice, all in order", report.sent.load(Ordering::Relaxed));
+    let (sent, kills) = (report.sent.load(Ordering::Relaxed), storm.kills);
+    storm.end(&report.problems);
+    println!("{kind:?}: {sent} records, killed {kills} times, none lost, none twice, all in order");
 }
 
 async fn everything(report: Arc<Report>, bootstrap: String) {

@@ -5,12 +5,11 @@
 //!
 //! `CLIENT_CHAOS_SECONDS` makes the bad weather last longer (12 seconds otherwise).
 
+use crate::storm::{self, Storm};
 use crate::transactional::{self, PATIENCE, finish};
 use client::admin::NewTopic;
 use client::{Admin, Config, Consumer, Error, OffsetAndMetadata, Producer, ProducerRecord, TopicPartition};
-use e2e::proxy::{Proxy, Weather};
-use e2e::repo::Scratch;
-use e2e::{Kind, Node};
+use e2e::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,16 +18,6 @@ use std::time::{Duration, Instant};
 const PARTITIONS: i32 = 3;
 const WRITERS: usize = 2;
 const COPIERS: usize = 2;
-const BROKER: &[&str] = &[
-    "offsets.topic.num.partitions=4",
-    "transaction.state.log.num.partitions=4",
-    "group.consumer.min.heartbeat.interval.ms=500",
-    "group.consumer.heartbeat.interval.ms=500",
-    "group.consumer.min.session.timeout.ms=6000",
-    "group.consumer.session.timeout.ms=6000",
-];
-const EXPECTED: &[&str] = &["not closed cleanly", "unclean", "recover"];
-
 #[test]
 fn gregor_with_transactions_in_bad_weather() {
     storm(Kind::Gregor, 2);
@@ -92,56 +81,23 @@ impl Report {
 }
 
 fn storm(kind: Kind, transaction_version: i16) {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .try_init();
-    let seconds = std::env::var("CLIENT_CHAOS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
-    let scratch = Scratch::new("client-transactions");
-    let (proxy, listener) = Proxy::listen();
-    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", proxy.port);
-    let mut extra = BROKER.to_vec();
-    extra.push(&advertised);
-    let mut node = Node::start(kind, &scratch.join("node"), &extra);
-    for text in EXPECTED {
-        node.expect_log(text);
-    }
-    proxy.lead_to(listener, node.port);
+    let mut storm = Storm::begin(kind, "client-transactions", &["transaction.state.log.num.partitions=4"], 11);
     if transaction_version < 2 {
         let level = format!("transaction.version={transaction_version}");
-        kind.tools().run("kafka-features", &["--bootstrap-server", &proxy.bootstrap(), "downgrade", "--feature", &level]).ok();
+        kind.tools().run("kafka-features", &["--bootstrap-server", &storm.bootstrap(), "downgrade", "--feature", &level]).ok();
     }
     let report = Arc::new(Report::default());
-    let clients = {
-        let (report, bootstrap) = (report.clone(), proxy.bootstrap());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(everything(report, bootstrap));
-        })
-    };
+    let clients = storm::clients(everything(report.clone(), storm.bootstrap()));
     report.await_transactions();
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let mut rng = fastrand::Rng::with_seed(11);
-    let moment = |rng: &mut fastrand::Rng| Duration::from_millis(rng.u64(700..1_500));
-    let mut kills = 0;
-    while (Instant::now() < end || kills < 2) && !clients.is_finished() {
-        proxy.set(Weather { cut: 20, delay: 30, delay_max: Duration::from_millis(300), swallow: 0 });
-        std::thread::sleep(moment(&mut rng));
-        proxy.cut_all();
-        proxy.set(Weather { cut: 5, delay: 10, delay_max: Duration::from_millis(100), swallow: 5 });
-        std::thread::sleep(moment(&mut rng));
-        proxy.set(Weather::default());
-        node.kill();
-        proxy.cut_all();
-        node.start_again();
-        kills += 1;
+    let end = Instant::now() + storm::length(12);
+    while (Instant::now() < end || storm.kills < 2) && !clients.is_finished() {
+        storm.rage(5, Duration::ZERO);
         report.await_transactions();
     }
-    proxy.set(Weather::default());
     report.calm.store(true, Ordering::Relaxed);
     clients.join().expect("the clients");
-    let problems = std::mem::take(&mut *report.problems.lock().expect("problems"));
-    assert!(problems.is_empty(), "{kind:?}, {} problems:\n{}", problems.len(), problems[..problems.len().min(20)].join("\n"));
+    let kills = storm.kills;
+    storm.end(&report.problems);
     let fates = report.fates.lock().expect("fates");
     let count = |fate| fates.values().filter(|known| **known == fate).count();
     let (committed, unknown) = (count(Fate::Committed), count(Fate::Unknown));

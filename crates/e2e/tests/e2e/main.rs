@@ -29,6 +29,7 @@ mod requests_offsets;
 mod requests_txn;
 mod requests_txn_coordinator;
 mod round_trip;
+mod storm;
 mod suites;
 mod sweeps;
 mod tools;
