@@ -68,6 +68,7 @@ fn premature(error: VarintError) -> RecordError {
 }
 
 impl Context {
+    #[inline(always)]
     fn head(&self, timestamp_delta: i64, offset_delta: i32, key_len: i32, value_len: i32, size: usize) -> RecordHead {
         RecordHead {
             offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
@@ -100,8 +101,19 @@ impl Context {
     }
 
     /// A record that lies in one place, without its length field.
-    #[inline]
+    #[inline(always)]
     fn read(&self, body: &[u8], size: usize) -> Result<RecordHead, RecordError> {
+        match without_headers(body) {
+            Some((timestamp_delta, offset_delta, key_len, value_len)) => {
+                Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, size))
+            }
+            None => self.read_any(body, size),
+        }
+    }
+
+    /// Says what is wrong with a record, if anything is.
+    #[inline(never)]
+    fn read_any(&self, body: &[u8], size: usize) -> Result<RecordHead, RecordError> {
         let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
         let timestamp_delta = at.long()?;
         let offset_delta = at.int()?;
@@ -180,6 +192,21 @@ impl Context {
         }
         Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, stream.consumed - start))
     }
+}
+
+/// Timestamp delta, offset delta, and lengths of key and value of a record without headers, as most are. `None` for any other, and for one
+/// that is malformed: whoever wants to know why reads it again.
+#[inline(always)]
+fn without_headers(body: &[u8]) -> Option<(i64, i32, i32, i32)> {
+    let (timestamp_delta, n) = varint::read_i64(body.get(1..)?).ok()?;
+    let rest = body.get(1 + n..)?;
+    let (offset_delta, n) = varint::read_i32(rest).ok()?;
+    let rest = rest.get(n..)?;
+    let (key_len, n) = varint::read_i32(rest).ok()?;
+    let rest = rest.get(n + key_len.max(0) as usize..)?;
+    let (value_len, n) = varint::read_i32(rest).ok()?;
+    let rest = rest.get(n + value_len.max(0) as usize..)?;
+    (rest == [0]).then_some((timestamp_delta, offset_delta, key_len, value_len))
 }
 
 struct Slice<'a>(&'a [u8]);
