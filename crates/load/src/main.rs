@@ -5,6 +5,7 @@
 mod batches;
 mod connections;
 mod figures;
+mod limit;
 mod members;
 mod mixed;
 mod payload;
@@ -29,6 +30,8 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
             producers, transactions, groups, compaction, topics and connections that come and go
   members BOOTSTRAP GROUP TOPIC consumer|classic
             of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, again
+  limit DIRECTORY BATCH_BYTES MEGABYTES
+            no broker: CPU for receiving, checksums and writing alone
   topics create BOOTSTRAP PREFIX TOPICS PARTITIONS
             PREFIX-0, PREFIX-1, ..., one after the other
   topics fill BOOTSTRAP PREFIX TOPICS PARTITIONS BATCHES BATCH_BYTES
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "batches" => batches::run(rest),
         "connections" => connections::run(rest),
+        "limit" => limit::run(rest),
         "members" => members::run(rest),
         "mixed" => mixed::run(rest),
         "payload" => payload::run(rest),

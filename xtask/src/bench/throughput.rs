@@ -10,6 +10,7 @@ use e2e::repo::Scratch;
 use e2e::{Kind, Node, Tools};
 
 use super::bars::{Bar, Limit};
+use super::load::load;
 use super::measure::resident_mib;
 use super::results::Results;
 use super::tools::{last_line, start, timed, tool, topics};
@@ -56,9 +57,23 @@ fn measure(plan: &Plan, results: &mut Results) {
             }
         }
     }
+    limit(plan, &scratch, results);
     for (kind, node) in &mut running {
         results.add(*kind, "memory after it, MiB", resident_mib(node.pid()));
         node.stop();
+    }
+}
+
+/// What receiving, checking and writing the same bytes takes without a broker.
+fn limit(plan: &Plan, scratch: &Scratch, results: &mut Results) {
+    let dir = scratch.join("limit").display().to_string();
+    for _ in 0..plan.runs {
+        for (batch_bytes, name) in [("65140", "batches of 64 KiB"), ("16384", "batches of 16 KiB")] {
+            let figures = load(&["limit", &dir, batch_bytes, &plan.either(700, 50).to_string()], Duration::from_secs(60));
+            for (work, of) in [("receive", "receiving"), ("checksum", "checksums"), ("write", "writing")] {
+                results.add(Kind::Gregor, &format!("no broker: {of} {name}, CPU s/GB"), figures[&format!("{work}_s_per_gb")]);
+            }
+        }
     }
 }
 
