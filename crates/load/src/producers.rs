@@ -1,11 +1,13 @@
 //! Some producers that write to one topic at the same time, each with a connection and a window of its own: it sends a record, and the next one
-//! once no more than `window` of them are unanswered. With a window of 1 every record waits for the answer to the one before.
+//! once no more than `window` of them are unanswered. With a window of 1 every record waits for the answer to the one before. All of them
+//! share one thread.
 
 use crate::Result;
 use crate::figures::Figures;
 use client::{Config, Producer, ProducerRecord};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 #[derive(Clone)]
 struct Plan {
@@ -34,11 +36,9 @@ pub fn run(args: &[String]) -> Result<Figures> {
 }
 
 async fn produce_all(plan: Plan) -> Result<Figures> {
-    let tasks = tokio::task::LocalSet::new();
-    let running: Vec<_> = (0..plan.producers).map(|n| tasks.spawn_local(produce(plan.clone(), n))).collect();
+    let running: Vec<_> = (0..plan.producers).map(|n| tokio::spawn(produce(plan.clone(), n))).collect();
     let mut rate = 0.0;
     let mut micros = Vec::new();
-    tasks.await;
     for producer in running {
         let (own_rate, own_micros) = producer.await??;
         rate += own_rate;
@@ -54,7 +54,7 @@ async fn produce_all(plan: Plan) -> Result<Figures> {
 /// Gives records per second and the latency of each.
 async fn produce(plan: Plan, n: i32) -> client::Result<(f64, Vec<u64>)> {
     let config = Config::bootstrap(&plan.bootstrap).with("acks", "all").with("linger.ms", 0).with("client.id", format!("producer-{n}"));
-    let producer = Producer::new(config)?;
+    let producer = Producer::builder(config).runtime(Handle::current()).build()?;
     let value = vec![b'x'; plan.record_bytes];
     // Spread over the partitions there are; all to one if there is one.
     let partitions = producer.partitions_for(&plan.topic).await?.len().max(1) as i32;

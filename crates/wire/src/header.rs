@@ -40,7 +40,7 @@ pub fn encode_request<R: Request>(
     correlation_id: i32,
     client_id: Option<&str>,
 ) -> Result<Vec<Segment>, EncodeError> {
-    let mut w = Writer::new();
+    let mut w = Writer::frame();
     let header = RequestHeader {
         request_api_key: R::KEY.code(),
         request_api_version: version,
@@ -55,7 +55,7 @@ pub fn encode_request<R: Request>(
 
 /// A whole response frame, its length in front.
 pub fn encode_response<M: Message>(key: ApiKey, version: i16, correlation_id: i32, body: &M) -> Result<Vec<Segment>, EncodeError> {
-    let mut w = Writer::new();
+    let mut w = Writer::frame();
     ResponseHeader { correlation_id, ..Default::default() }.encode(&mut w, key.response_header_version(version))?;
     body.encode(&mut w, version)?;
     Ok(w.finish_frame())

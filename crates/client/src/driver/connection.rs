@@ -1,4 +1,5 @@
-//! Owns: one TCP connection to one broker — version negotiation, framing, pipelined requests in flight, their time limits.
+//! Owns: one TCP connection to one broker — version negotiation, framing, pipelined requests in flight, their time limits. A request is written
+//! by whoever sends it, as far as the socket takes it; the connection's task writes the rest, reads the answers and looks after the time.
 //! Used by: `cluster`. Never does: retries, or decisions about where a request goes. Whatever the broker sends, the worst that happens is that
 //! the connection closes and its requests fail. Kafka: `NetworkClient`, `InFlightRequests`, `Selector`.
 
@@ -16,10 +17,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use wire::messages::{ApiVersionsRequest, ApiVersionsResponse, ResponseHeader};
 use wire::{ErrorCode, Message, Reader, Request, Segment};
 
@@ -29,16 +30,9 @@ pub type ResponseSink = Box<dyn FnOnce(Result<Bytes>) + Send>;
 /// How much is reserved ahead for a response; larger ones grow as their bytes arrive.
 const RESERVE_MAX: usize = 64 << 20;
 const READ_CHUNK: usize = 32 << 10;
-/// How often requests in flight are checked for their deadlines, and an idle connection for its age.
-const TIMEOUT_CHECK: Duration = Duration::from_millis(50);
-const IDLE_CHECK: Duration = Duration::from_millis(500);
-
-struct Outgoing {
-    segments: Vec<Segment>,
-    in_flight: Option<InFlight>,
-    /// For requests without an answer: told when the bytes are handed to the socket.
-    sent: Option<ResponseSink>,
-}
+/// How often requests in flight are checked for their deadlines, at least and at most, and an idle connection for its age.
+const TIMEOUT_CHECK_MIN: Duration = Duration::from_millis(50);
+const TIMEOUT_CHECK_MAX: Duration = Duration::from_millis(500);
 
 struct InFlight {
     correlation_id: i32,
@@ -49,11 +43,25 @@ struct InFlight {
     sink: ResponseSink,
 }
 
+/// What the sender of a request waits for.
+enum Awaited {
+    Answer(InFlight),
+    Written(ResponseSink),
+}
+
+impl Awaited {
+    fn sink(self) -> ResponseSink {
+        match self {
+            Awaited::Answer(request) => request.sink,
+            Awaited::Written(sink) => sink,
+        }
+    }
+}
+
 pub struct Connection {
     pub node: Node,
     pub versions: NodeVersions,
     client_id: String,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
     shared: Arc<Shared>,
     next_correlation_id: AtomicI32,
 }
@@ -64,14 +72,70 @@ struct Shared {
     closed: AtomicBool,
     close: Notify,
     pending: AtomicUsize,
-    in_flight: Mutex<VecDeque<InFlight>>,
+    writer: OwnedWriteHalf,
+    pipe: Mutex<Pipe>,
+    /// The socket has not taken everything, or is broken.
+    unwritten: Notify,
     traffic: Arc<Traffic>,
     last_used: AtomicU64,
 }
 
+/// What is on its way, in the order of the socket's bytes.
+#[derive(Default)]
+struct Pipe {
+    /// Requests that wait for their answers.
+    in_flight: VecDeque<InFlight>,
+    /// What the socket has not taken yet.
+    chunks: VecDeque<Bytes>,
+    /// Bytes that were put into `chunks`, and that were written, since the connection was opened.
+    queued: u64,
+    written: u64,
+    /// Of requests without an answer: told when this many bytes are written.
+    unanswered: VecDeque<(u64, ResponseSink)>,
+    /// Why nothing can be written any more.
+    broken: Option<String>,
+    closed: bool,
+}
+
+impl Pipe {
+    /// Writes until nothing is left or the socket is full. Returns whom to tell.
+    fn write(&mut self, writer: &OwnedWriteHalf) -> Vec<ResponseSink> {
+        while !self.chunks.is_empty() && self.broken.is_none() {
+            let mut slices = [IoSlice::new(&[]); 64];
+            let mut count = 0;
+            for (slot, chunk) in slices.iter_mut().zip(&self.chunks) {
+                *slot = IoSlice::new(chunk);
+                count += 1;
+            }
+            match writer.try_write_vectored(&slices[..count]) {
+                Ok(0) => self.broken = Some("the socket takes no more bytes".to_owned()),
+                Ok(written) => self.take_written(written),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => self.broken = Some(error.to_string()),
+            }
+        }
+        let told = self.unanswered.partition_point(|(end, _)| *end <= self.written);
+        self.unanswered.drain(..told).map(|(_, sink)| sink).collect()
+    }
+
+    fn take_written(&mut self, written: usize) {
+        self.written += written as u64;
+        let mut left = written;
+        while let Some(front) = self.chunks.front_mut() {
+            if front.len() > left {
+                front.advance(left);
+                break;
+            }
+            left -= front.len();
+            self.chunks.pop_front();
+        }
+    }
+}
+
 impl Shared {
-    fn in_flight(&self) -> MutexGuard<'_, VecDeque<InFlight>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pipe(&self) -> MutexGuard<'_, Pipe> {
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn disconnected(&self, why: &str) -> Error {
@@ -104,17 +168,17 @@ impl Connection {
             closed: AtomicBool::new(false),
             close: Notify::new(),
             pending: AtomicUsize::new(0),
-            in_flight: Mutex::new(VecDeque::new()),
+            writer,
+            pipe: Mutex::default(),
+            unwritten: Notify::new(),
             traffic,
             last_used: AtomicU64::new(thread.clock().mono().as_nanos()),
         });
-        let (sender, receiver) = mpsc::unbounded_channel();
-        thread.spawn(drive(reader, writer, receiver, shared.clone(), config.connections_max_idle));
+        thread.spawn(drive(reader, shared.clone(), config.connections_max_idle));
         let mut connection = Connection {
             node,
             versions: NodeVersions::default(),
             client_id: config.client_id.clone(),
-            outgoing: sender,
             shared,
             next_correlation_id: AtomicI32::new(0),
         };
@@ -171,7 +235,7 @@ impl Connection {
                 let header_version = R::KEY.response_header_version(version);
                 let sent = self.shared.thread.clock().mono();
                 let in_flight = InFlight { correlation_id, header_version, deadline, sent, api: R::KEY.name(), sink };
-                self.hand_over(Outgoing { segments, in_flight: Some(in_flight), sent: None });
+                self.hand_over(segments, sent, Awaited::Answer(in_flight));
             }
             Err(error) => sink(Err(unencodable(R::KEY.name(), version, &error))),
         }
@@ -181,16 +245,52 @@ impl Connection {
     pub fn send_without_response<R: Request>(&self, request: &R, version: i16, sink: ResponseSink) {
         let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         match wire::encode_request(request, version, correlation_id, Some(&self.client_id)) {
-            Ok(segments) => self.hand_over(Outgoing { segments, in_flight: None, sent: Some(sink) }),
+            Ok(segments) => self.hand_over(segments, self.shared.thread.clock().mono(), Awaited::Written(sink)),
             Err(error) => sink(Err(unencodable(R::KEY.name(), version, &error))),
         }
     }
 
-    fn hand_over(&self, outgoing: Outgoing) {
-        self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        self.shared.last_used.store(self.shared.thread.clock().mono().as_nanos(), Ordering::Relaxed);
-        if let Err(mpsc::error::SendError(outgoing)) = self.outgoing.send(outgoing) {
-            fail(&self.shared, outgoing, "it is closed");
+    fn hand_over(&self, segments: Vec<Segment>, now: Instant, awaited: Awaited) {
+        let shared = &*self.shared;
+        shared.pending.fetch_add(1, Ordering::Relaxed);
+        shared.last_used.store(now.as_nanos(), Ordering::Relaxed);
+        let mut pipe = shared.pipe();
+        if pipe.closed || pipe.broken.is_some() {
+            drop(pipe);
+            return finish(shared, awaited.sink(), Err(shared.disconnected("it is closed")));
+        }
+        let before = pipe.queued;
+        for segment in segments {
+            let bytes = match segment {
+                Segment::Bytes(bytes) => bytes,
+                Segment::File(range) => match range.read() {
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        // Part of a request is of no use to anybody.
+                        pipe.broken = Some(error.to_string());
+                        break;
+                    }
+                },
+            };
+            if !bytes.is_empty() {
+                pipe.queued += bytes.len() as u64;
+                pipe.chunks.push_back(bytes);
+            }
+        }
+        shared.traffic.sent((pipe.queued - before) as usize);
+        let end = pipe.queued;
+        match awaited {
+            Awaited::Answer(in_flight) => pipe.in_flight.push_back(in_flight),
+            Awaited::Written(sink) => pipe.unanswered.push_back((end, sink)),
+        }
+        let told = pipe.write(&shared.writer);
+        let left = !pipe.chunks.is_empty() || pipe.broken.is_some();
+        drop(pipe);
+        if left {
+            shared.unwritten.notify_one();
+        }
+        for sink in told {
+            finish(shared, sink, Ok(Bytes::new()));
         }
     }
 
@@ -240,41 +340,44 @@ async fn connect(config: &ConnectionConfig, address: SocketAddr) -> std::io::Res
 }
 
 /// Runs the connection to its end, then fails what is left of its requests.
-async fn drive(
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    mut receiver: mpsc::UnboundedReceiver<Outgoing>,
-    shared: Arc<Shared>,
-    max_idle: Option<Duration>,
-) {
-    let why = tokio::select! {
+async fn drive(reader: OwnedReadHalf, shared: Arc<Shared>, max_idle: Option<Duration>) {
+    let mut end = End { shared: &shared, why: "the client was closed".to_owned() };
+    end.why = tokio::select! {
+        biased;
         why = read_loop(reader, &shared) => why,
-        why = write_loop(writer, &mut receiver, &shared) => why,
-        why = watch_deadlines(&shared, max_idle) => why,
+        why = write_loop(&shared) => why,
         () = shared.close.notified() => "the client closed it".to_owned(),
+        why = watch_deadlines(&shared, max_idle) => why,
     };
-    shared.closed.store(true, Ordering::Release);
-    shared.traffic.closed();
-    receiver.close();
-    tracing::debug!(node = %shared.name, "connection closed: {why}");
-    let left: Vec<InFlight> = shared.in_flight().drain(..).collect();
-    for request in left {
-        finish(&shared, request.sink, Err(shared.disconnected(&why)));
-    }
-    while let Some(outgoing) = receiver.recv().await {
-        fail(&shared, outgoing, &why);
+}
+
+/// However the task ends, nobody waits for an answer in vain.
+struct End<'a> {
+    shared: &'a Shared,
+    why: String,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let Self { shared, why } = self;
+        shared.closed.store(true, Ordering::Release);
+        shared.traffic.closed();
+        tracing::debug!(node = %shared.name, "connection closed: {why}");
+        let (in_flight, unanswered) = {
+            let mut pipe = shared.pipe();
+            pipe.closed = true;
+            pipe.chunks.clear();
+            (std::mem::take(&mut pipe.in_flight), std::mem::take(&mut pipe.unanswered))
+        };
+        for sink in in_flight.into_iter().map(|request| request.sink).chain(unanswered.into_iter().map(|(_, sink)| sink)) {
+            finish(shared, sink, Err(shared.disconnected(why)));
+        }
     }
 }
 
 fn finish(shared: &Shared, sink: ResponseSink, result: Result<Bytes>) {
     shared.pending.fetch_sub(1, Ordering::Relaxed);
     sink(result);
-}
-
-fn fail(shared: &Shared, outgoing: Outgoing, why: &str) {
-    if let Some(sink) = outgoing.in_flight.map(|request| request.sink).or(outgoing.sent) {
-        finish(shared, sink, Err(shared.disconnected(why)));
-    }
 }
 
 async fn read_loop(mut reader: OwnedReadHalf, shared: &Shared) -> String {
@@ -324,7 +427,7 @@ fn take_frame(buffer: &mut BytesMut) -> Result<Frame, String> {
 fn deliver(frame: Bytes, shared: &Shared) -> Result<(), String> {
     let size = frame.len() + 4;
     let correlation_id = frame.first_chunk::<4>().map_or(-1, |bytes| i32::from_be_bytes(*bytes));
-    let Some(request) = shared.in_flight().pop_front() else {
+    let Some(request) = shared.pipe().in_flight.pop_front() else {
         return Err(format!("the broker sent a response with correlation id {correlation_id} that nothing asked for"));
     };
     if request.correlation_id != correlation_id {
@@ -343,83 +446,41 @@ fn deliver(frame: Bytes, shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-async fn write_loop(mut writer: OwnedWriteHalf, receiver: &mut mpsc::UnboundedReceiver<Outgoing>, shared: &Shared) -> String {
-    let mut chunks: VecDeque<Bytes> = VecDeque::new();
-    let mut sent: Vec<ResponseSink> = Vec::new();
+/// Writes what a sender could not.
+async fn write_loop(shared: &Shared) -> String {
     loop {
-        let Some(mut outgoing) = receiver.recv().await else { return "the client dropped it".to_owned() };
-        // Take along what else is waiting, so that small requests share a system call.
+        shared.unwritten.notified().await;
         loop {
-            let before: usize = chunks.iter().map(Bytes::len).sum();
-            for segment in outgoing.segments {
-                match segment {
-                    Segment::Bytes(bytes) => chunks.push_back(bytes),
-                    Segment::File(range) => match range.read() {
-                        Ok(bytes) => chunks.push_back(bytes),
-                        Err(error) => return error.to_string(),
-                    },
+            if let Err(error) = shared.writer.writable().await {
+                return error.to_string();
+            }
+            let (told, left) = {
+                let mut pipe = shared.pipe();
+                let told = pipe.write(&shared.writer);
+                if let Some(why) = &pipe.broken {
+                    return why.clone();
                 }
+                (told, !pipe.chunks.is_empty())
+            };
+            for sink in told {
+                finish(shared, sink, Ok(Bytes::new()));
             }
-            shared.traffic.sent(chunks.iter().map(Bytes::len).sum::<usize>() - before);
-            if let Some(request) = outgoing.in_flight {
-                shared.in_flight().push_back(request);
-            }
-            sent.extend(outgoing.sent);
-            if chunks.len() >= 32 {
+            if !left {
                 break;
             }
-            match receiver.try_recv() {
-                Ok(next) => outgoing = next,
-                Err(_) => break,
-            }
-        }
-        if let Err(error) = write_all(&mut writer, &mut chunks).await {
-            for sink in sent.drain(..) {
-                finish(shared, sink, Err(shared.disconnected(&error.to_string())));
-            }
-            return error.to_string();
-        }
-        for sink in sent.drain(..) {
-            finish(shared, sink, Ok(Bytes::new()));
         }
     }
-}
-
-async fn write_all(writer: &mut OwnedWriteHalf, chunks: &mut VecDeque<Bytes>) -> std::io::Result<()> {
-    while !chunks.is_empty() {
-        let written = {
-            let mut slices = [IoSlice::new(&[]); 64];
-            let mut count = 0;
-            for (slot, chunk) in slices.iter_mut().zip(chunks.iter()) {
-                *slot = IoSlice::new(chunk);
-                count += 1;
-            }
-            writer.write_vectored(&slices[..count]).await?
-        };
-        if written == 0 && chunks.iter().any(|chunk| !chunk.is_empty()) {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        let mut left = written;
-        while let Some(front) = chunks.front_mut() {
-            if front.len() > left {
-                front.advance(left);
-                break;
-            }
-            left -= front.len();
-            chunks.pop_front();
-        }
-    }
-    Ok(())
 }
 
 /// Ends when the oldest request is overdue (like Java, the whole connection goes: its answers could only be later still) or after idling.
 async fn watch_deadlines(shared: &Shared, max_idle: Option<Duration>) -> String {
     let clock = shared.thread.clock();
     loop {
-        let idle = shared.pending.load(Ordering::Relaxed) == 0;
-        tokio::time::sleep(if idle { IDLE_CHECK } else { TIMEOUT_CHECK }).await;
+        let earliest = shared.pipe().in_flight.iter().map(|request| request.deadline).min();
+        let left = earliest.map_or(TIMEOUT_CHECK_MAX, |deadline| deadline.saturating_since(clock.mono()));
+        tokio::time::sleep(left.clamp(TIMEOUT_CHECK_MIN, TIMEOUT_CHECK_MAX)).await;
         let now = clock.mono();
-        let overdue = shared.in_flight().iter().find(|request| request.deadline <= now).map(|request| request.api);
+        let overdue = shared.pipe().in_flight.iter().find(|request| request.deadline <= now).map(|request| request.api);
         if let Some(api) = overdue {
             return format!("no answer to {api} within its request timeout");
         }

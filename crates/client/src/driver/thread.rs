@@ -1,13 +1,14 @@
 //! Owns: the network thread of one client and the clock. Every client drives its sockets and timers there, so its handles work from any async
-//! runtime, or from none, and a caller that computes for minutes does not starve heartbeats. Kafka: the producer's and the consumer's
-//! background threads.
+//! runtime, or from none, and a caller that computes for minutes does not starve heartbeats. A process with many clients may have them share a
+//! runtime of its own instead. Kafka: the producer's and the consumer's background threads.
 
 use base::Instant;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 /// Reads both clocks; the only place of the crate that does.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,17 @@ pub struct NetworkThread {
 struct Inner {
     handle: Handle,
     clock: Clock,
-    stop: Mutex<Option<oneshot::Sender<()>>>,
+    running: Mutex<Running>,
+}
+
+enum Running {
+    Thread {
+        /// Its drop is the signal to stop.
+        _stop: oneshot::Sender<()>,
+    },
+    /// On the runtime of somebody else: what to end when the client stops.
+    Shared(Vec<AbortHandle>),
+    Stopped,
 }
 
 impl NetworkThread {
@@ -58,12 +69,28 @@ impl NetworkThread {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
-        Ok(Self { inner: Arc::new(Inner { handle, clock: Clock::start(), stop: Mutex::new(Some(stop)) }) })
+        Ok(Self::with(handle, Running::Thread { _stop: stop }))
     }
 
-    /// Ends the thread. Whoever still waits for one of its tasks sees the task vanish.
+    /// No thread: a runtime that other clients may use too.
+    pub fn shared(handle: Handle) -> Self {
+        Self::with(handle, Running::Shared(Vec::new()))
+    }
+
+    fn with(handle: Handle, running: Running) -> Self {
+        Self { inner: Arc::new(Inner { handle, clock: Clock::start(), running: Mutex::new(running) }) }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the thread, or the client's tasks. Whoever still waits for one of its tasks sees the task vanish.
     pub fn stop(&self) {
-        self.inner.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stopped = std::mem::replace(&mut *self.running(), Running::Stopped);
+        if let Running::Shared(tasks) = stopped {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
     }
 
     pub fn clock(&self) -> Clock {
@@ -75,7 +102,18 @@ impl NetworkThread {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.inner.handle.spawn(future)
+        let task = self.inner.handle.spawn(future);
+        match &mut *self.running() {
+            Running::Thread { .. } => {}
+            Running::Shared(tasks) => {
+                if tasks.len() == tasks.capacity() {
+                    tasks.retain(|task| !task.is_finished());
+                }
+                tasks.push(task.abort_handle());
+            }
+            Running::Stopped => task.abort(),
+        }
+        task
     }
 
     /// A timer of the network thread; may be awaited anywhere.

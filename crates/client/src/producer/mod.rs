@@ -25,6 +25,7 @@ use config::ProducerConfig;
 use intercept::Interceptors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use wire::ErrorCode;
 
@@ -94,7 +95,7 @@ impl Producer {
 
     /// A producer with interceptors or a partitioner of your own.
     pub fn builder(config: Config) -> ProducerBuilder {
-        ProducerBuilder { config, listener: None, interceptors: Vec::new(), partitioner: None }
+        ProducerBuilder { config, listener: None, interceptors: Vec::new(), partitioner: None, runtime: None }
     }
 
     /// Adds a record to its batch; waits up to max.block.ms for metadata or memory. The handle resolves when the broker has answered.
@@ -443,6 +444,7 @@ pub struct ProducerBuilder {
     listener: Option<Arc<dyn DeliveryListener>>,
     interceptors: Vec<Arc<dyn ProducerInterceptor>>,
     partitioner: Option<Arc<dyn Partitioner>>,
+    runtime: Option<Handle>,
 }
 
 impl ProducerBuilder {
@@ -462,12 +464,22 @@ impl ProducerBuilder {
         self
     }
 
+    /// Sockets and timers are driven on this runtime, which needs both, instead of a thread of the producer's own: for processes with many
+    /// producers. Like that thread, it must not be kept busy for long by anything else.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
     pub fn build(self) -> Result<Producer> {
         let mut config = ProducerConfig::parse(&self.config, self.listener.is_some())?;
         if let Some(partitioner) = self.partitioner {
             config.accumulator.partitioner = PartitionerKind::Custom(partitioner);
         }
-        let cluster = Cluster::start(config.connection.clone(), "kafka-producer-network-thread")?;
+        let cluster = match self.runtime {
+            Some(runtime) => Cluster::start_on(runtime, config.connection.clone())?,
+            None => Cluster::start(config.connection.clone(), "kafka-producer-network-thread")?,
+        };
         let shared = Arc::new(Shared {
             accumulator: Mutex::new(Accumulator::new(config.accumulator.clone(), fastrand::Rng::new())),
             work: Notify::new(),

@@ -81,16 +81,17 @@ pub(super) async fn run(cluster: Cluster, shared: Arc<Shared>) {
         coordinators: Coordinators::default(),
         topics_in_request: HashMap::new(),
     };
+    let shared = sender.shared.clone();
+    // Set anew only for an earlier time: mostly it is one that is never reached, such as the delivery timeout of what leaves now.
+    let mut sleep = std::pin::pin!(sender.cluster.thread().sleep_until(base::Instant::FAR_FUTURE));
+    let mut wakes_at = base::Instant::FAR_FUTURE;
     loop {
-        let next = sender.send_ready();
-        let shared = sender.shared.clone();
-        let deadline = next.map(|next| sender.cluster.clock().to_tokio(next));
-        let sleep = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+        if let Some(next) = sender.send_ready()
+            && next < wakes_at
+        {
+            sleep.as_mut().reset(sender.cluster.clock().to_tokio(next));
+            wakes_at = next;
+        }
         tokio::select! {
             biased;
             event = received.recv() => {
@@ -109,7 +110,7 @@ pub(super) async fn run(cluster: Cluster, shared: Arc<Shared>) {
                 shared.accumulator().update_metadata(&cache, None);
             }
             () = shared.work.notified() => {}
-            () = sleep => {}
+            () = &mut sleep, if wakes_at < base::Instant::FAR_FUTURE => wakes_at = base::Instant::FAR_FUTURE,
         }
     }
 }
@@ -169,7 +170,7 @@ impl Sender {
         let known = self.coordinators.of(kind, &key);
         tracing::trace!(?request, ?known, "transaction");
         let (cluster, events) = (self.cluster.clone(), self.events.clone());
-        tokio::spawn(async move {
+        self.cluster.thread().spawn(async move {
             let (node, answer) = coordinate::carry_out(&cluster, request, known).await;
             // The sender may be gone already.
             let _ = events.send(Event::Transaction { kind, key, node, answer });
@@ -181,7 +182,7 @@ impl Sender {
             return;
         }
         let (cluster, events) = (self.cluster.clone(), self.events.clone());
-        tokio::spawn(async move {
+        self.cluster.thread().spawn(async move {
             let deadline = cluster.clock().mono() + cluster.config().connection_setup_timeout_max;
             if let Err(error) = cluster.connection(node, deadline).await {
                 tracing::debug!("{error}");
@@ -199,7 +200,7 @@ impl Sender {
             return;
         }
         let (cluster, events) = (self.cluster.clone(), self.events.clone());
-        tokio::spawn(async move {
+        self.cluster.thread().spawn(async move {
             let deadline = cluster.clock().mono() + cluster.config().request_timeout;
             let result = init_producer_id(&cluster, deadline).await;
             if result.as_ref().is_err_and(Error::is_retriable) {

@@ -22,11 +22,19 @@ pub enum EncodeError {
 /// Records up to this length are copied next to the fields around them: cheaper than one more segment in the gather list.
 const COPY_MAX: usize = 1024;
 
+/// How much room a frame begins with: enough for nearly all answers and for requests of a small record.
+const FRAME_MIN: usize = 256;
+const FRAME_PREFIX: usize = size_of::<u32>();
+
 #[derive(Default)]
 pub struct Writer {
     done: Vec<Segment>,
     done_len: usize,
     buf: BytesMut,
+    /// The beginning of a frame, kept back because its length is written last; the first segment is its place.
+    head: Option<BytesMut>,
+    /// The beginning of a frame is in `buf`.
+    begins: bool,
 }
 
 macro_rules! fixed {
@@ -41,6 +49,13 @@ macro_rules! fixed {
 impl Writer {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For a frame, which `finish_frame` gives: its length comes first.
+    pub(crate) fn frame() -> Self {
+        let mut buf = BytesMut::with_capacity(FRAME_MIN);
+        buf.put_u32(0);
+        Self { buf, begins: true, ..Self::default() }
     }
 
     /// Bytes written so far.
@@ -140,9 +155,16 @@ impl Writer {
     }
 
     fn flush(&mut self) {
-        if !self.buf.is_empty() {
-            self.done_len += self.buf.len();
-            self.done.push(Segment::Bytes(self.buf.split().freeze()));
+        if self.buf.is_empty() {
+            return;
+        }
+        self.done_len += self.buf.len();
+        let part = self.buf.split();
+        if std::mem::take(&mut self.begins) {
+            self.head = Some(part);
+            self.done.push(Segment::Bytes(Bytes::new()));
+        } else {
+            self.done.push(Segment::Bytes(part.freeze()));
         }
     }
 
@@ -166,20 +188,19 @@ impl Writer {
         Ok(out.freeze())
     }
 
-    /// Puts the length of everything written so far in front of it, as frames have it.
-    pub fn finish_frame(self) -> Vec<Segment> {
-        let len = self.len() as u32;
-        let mut segments = self.finish();
-        let prefix = len.to_be_bytes();
-        match segments.first_mut() {
-            Some(Segment::Bytes(first)) if first.len() <= COPY_MAX => {
-                let mut joined = BytesMut::with_capacity(4 + first.len());
-                joined.put_slice(&prefix);
-                joined.put_slice(first);
-                *first = joined.freeze();
-            }
-            _ => segments.insert(0, Segment::Bytes(Bytes::copy_from_slice(&prefix))),
+    /// All of it, with the length of what follows it in front.
+    pub(crate) fn finish_frame(mut self) -> Vec<Segment> {
+        let prefix = ((self.len() - FRAME_PREFIX) as u32).to_be_bytes();
+        let Some(mut head) = self.head.take() else {
+            // All is in one run.
+            self.buf[..FRAME_PREFIX].copy_from_slice(&prefix);
+            return vec![Segment::Bytes(self.buf.freeze())];
+        };
+        self.flush();
+        head[..FRAME_PREFIX].copy_from_slice(&prefix);
+        if let Some(first) = self.done.first_mut() {
+            *first = Segment::Bytes(head.freeze());
         }
-        segments
+        self.done
     }
 }

@@ -57,6 +57,7 @@ impl Accumulator {
                 (PartitionerKind::BuiltIn, Some(key)) if !config.ignore_keys => partition_for_key(key, count),
                 _ => {
                     sticky = true;
+                    self.stuck_to_a_partition = true;
                     topic.sticky.current(&topic.available, count, &mut self.rng)
                 }
             },

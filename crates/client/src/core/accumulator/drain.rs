@@ -112,7 +112,7 @@ impl Accumulator {
                 }
             }
         }
-        if self.config.adaptive {
+        if std::mem::take(&mut self.stuck_to_a_partition) && self.config.adaptive {
             self.update_load(now);
         }
         drained.requests = requests.into_iter().map(|(request, _)| request).collect();

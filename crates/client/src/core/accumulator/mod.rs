@@ -64,6 +64,8 @@ pub struct Accumulator {
     /// Partitions with a queue, in drain order.
     active: VecDeque<(usize, i32)>,
     in_flight: HashMap<u64, Vec<Sent>>,
+    /// Keyless records were appended since the loads were looked at.
+    stuck_to_a_partition: bool,
     /// Since when brokers with work for them cannot be sent any.
     refusing: HashMap<i32, Instant>,
     producer: Option<ProducerId>,
@@ -203,6 +205,7 @@ impl Accumulator {
             incomplete: BTreeMap::new(),
             active: VecDeque::new(),
             in_flight: HashMap::new(),
+            stuck_to_a_partition: false,
             refusing: HashMap::new(),
             producer: None,
             fatal: None,

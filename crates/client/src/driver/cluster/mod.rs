@@ -17,6 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use wire::messages::MetadataResponse;
 use wire::{ErrorCode, Request};
@@ -82,6 +83,16 @@ impl Cluster {
         check_resolvable(&config.bootstrap)?;
         let thread = NetworkThread::start(thread_name)
             .map_err(|error| Error::IllegalState(format!("the network thread cannot be started: {error}")))?;
+        Ok(Self::on(thread, config))
+    }
+
+    /// The same on a runtime that is there already.
+    pub fn start_on(handle: Handle, config: ConnectionConfig) -> Result<Cluster> {
+        check_resolvable(&config.bootstrap)?;
+        Ok(Self::on(NetworkThread::shared(handle), config))
+    }
+
+    fn on(thread: NetworkThread, config: ConnectionConfig) -> Cluster {
         let state = State {
             slots: HashMap::new(),
             failures: HashMap::new(),
@@ -102,7 +113,7 @@ impl Cluster {
         };
         let cluster = Cluster { inner: Arc::new(inner) };
         thread.spawn(cluster.clone().keep_metadata_fresh());
-        Ok(cluster)
+        cluster
     }
 
     /// Drops all connections and tasks. Calls that still wait end with `Error::Closed`.
