@@ -108,11 +108,14 @@ struct Fill {
 impl Fill {
     async fn run(&self, bootstrap: &str, prefix: &str) -> Result<Figures> {
         let mut connection = Connection::open(bootstrap, "load").await?;
-        let batch = batch(self.bytes)?;
-        let per_request = (REQUEST_BYTES / batch.len()).clamp(1, REQUEST_PARTITIONS);
         let partitions: Vec<i32> = (0..self.partitions).collect();
+        let mut bytes = 0;
         let start = Instant::now();
         for _ in 0..self.batches {
+            // Times grow, as those of real records do.
+            let batch = batch(self.bytes)?;
+            let per_request = (REQUEST_BYTES / batch.len()).clamp(1, REQUEST_PARTITIONS);
+            bytes += self.topics * partitions.len() * batch.len();
             for n in 0..self.topics {
                 for some in partitions.chunks(per_request) {
                     write(&mut connection, format!("{prefix}-{n}"), some, &batch).await?;
@@ -121,7 +124,7 @@ impl Fill {
         }
         let mut figures = Figures::default();
         figures.add("seconds", start.elapsed().as_secs_f64());
-        figures.add("bytes", (self.batches * self.topics * partitions.len() * batch.len()) as f64);
+        figures.add("bytes", bytes as f64);
         Ok(figures)
     }
 }
