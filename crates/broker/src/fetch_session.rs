@@ -4,6 +4,7 @@
 use base::{Instant, Uuid};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 use wire::ErrorCode;
 
@@ -17,7 +18,7 @@ const FINAL_EPOCH: i32 = -1;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Want {
     /// Empty when the id is not known here.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Zero when the client named the topic.
     pub topic_id: Uuid,
     pub partition: i32,
@@ -278,11 +279,11 @@ mod tests {
         let id = cache.open(Instant::ZERO, &rng, false, both.into_iter());
         let (kind, wants) = cache.begin(Instant::ZERO, id, 1, false, vec![], &[]).unwrap();
         assert_eq!(kind, FetchKind::Incremental { session_id: id });
-        assert_eq!(wants.iter().map(|w| w.topic.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(wants.iter().map(|w| &*w.topic).collect::<Vec<_>>(), ["a", "b"]);
         let answers = [(want("a", 0).key(), told(6, true)), (want("b", 0).key(), told(5, false))];
         assert_eq!(cache.tell(id, &answers), Some(vec![true, false]));
         let (_, wants) = cache.begin(Instant::ZERO, id, 2, false, vec![], &[]).unwrap();
-        assert_eq!(wants.iter().map(|w| w.topic.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(wants.iter().map(|w| &*w.topic).collect::<Vec<_>>(), ["b", "a"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub mod life;
 mod node;
 
 pub use client::Client;
-pub use node::{Options, SimNode};
+pub use node::{FEW_FILES, Options, SimNode};
 
 #[cfg(test)]
 mod tests;

@@ -33,8 +33,8 @@ use wire::messages::{
 pub const NODE_ID: i32 = 1;
 const CLUSTER_ID: &str = "c2ltdWxhdGlvbi1jbHVzdA";
 const DATA: &str = "/data";
-/// Few, so that files are closed and opened again all the time.
-const OPEN_FILES_MAX: usize = 4;
+/// So few that files are closed and opened again all the time.
+pub const FEW_FILES: usize = 4;
 
 /// Everything that a run depends on.
 pub struct Options {
@@ -42,6 +42,8 @@ pub struct Options {
     /// server.properties beyond what a lone node needs.
     pub props: Vec<(&'static str, &'static str)>,
     pub seed: u64,
+    /// How many files of logs stay open.
+    pub open_files_max: usize,
     pub now: Now,
 }
 
@@ -69,6 +71,7 @@ pub struct SimNode {
     next_token: u64,
     props: Props,
     seed: u64,
+    open_files_max: usize,
 }
 
 /// What is left of a node whose process has ended: the machine it ran on.
@@ -77,6 +80,7 @@ pub struct Stopped {
     disk: Arc<dyn Disk>,
     props: Props,
     seed: u64,
+    open_files_max: usize,
 }
 
 impl Stopped {
@@ -85,7 +89,7 @@ impl Stopped {
         // After a crash the old session has to run out before the controller takes the successor.
         self.now = self.now.plus(Duration::from_secs(10));
         self.seed = self.seed.wrapping_add(1);
-        SimNode::boot(self.disk.clone(), self.props.clone(), self.seed, self.now)
+        SimNode::boot(self.disk.clone(), self.props.clone(), self.open_files_max, self.seed, self.now)
     }
 }
 
@@ -111,16 +115,16 @@ impl SimNode {
         for (i, dir) in config.log_directories().iter().enumerate() {
             format(&*options.disk, Path::new(dir), i).expect("the directories can be formatted");
         }
-        Self::boot(options.disk, props, options.seed, options.now).expect("the node starts")
+        Self::boot(options.disk, props, options.open_files_max, options.seed, options.now).expect("the node starts")
     }
 
     /// In the order of `server::node::Node::start`.
-    fn boot(raw: Arc<dyn Disk>, props: Props, seed: u64, now: Now) -> Result<SimNode, String> {
+    fn boot(raw: Arc<dyn Disk>, props: Props, open_files_max: usize, seed: u64, now: Now) -> Result<SimNode, String> {
         let config = BrokerConfig::from_props(&props).expect("the properties are valid");
         let paths: Vec<PathBuf> = config.log_directories().iter().map(PathBuf::from).collect();
         let metadata_dir = paths[0].clone();
         let failures = Arc::new(DirFailures::new(paths.clone(), &[meta_properties::FILE]));
-        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(raw.clone(), failures.clone(), OPEN_FILES_MAX));
+        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(raw.clone(), failures.clone(), open_files_max));
         let locks = paths.iter().map(|_| Some(DirLock::of_own_disk())).collect();
         let opened = LogDirs::open(disk.clone(), failures.clone(), &paths, locks, NODE_ID);
         let (mut dirs, _) = opened.map_err(|e| e.to_string())?;
@@ -186,6 +190,7 @@ impl SimNode {
             next_token: 0,
             props,
             seed,
+            open_files_max,
         };
         let first = controller::MetadataUpdate {
             old: Arc::new(Image::default()),
@@ -412,8 +417,8 @@ impl SimNode {
 
     /// Dies without a word.
     pub fn kill(self) -> Stopped {
-        let SimNode { now, disk, props, seed, .. } = self;
-        Stopped { now, disk, props, seed }
+        let SimNode { now, disk, props, seed, open_files_max, .. } = self;
+        Stopped { now, disk, props, seed, open_files_max }
     }
 
     /// Dies without a word and starts again; what the disk then still holds is the caller's to decide before `restart_after_crash`.

@@ -1,6 +1,6 @@
 use crate::client::Sent;
 use crate::life::{self, Summary};
-use crate::{Client, Options, SimNode};
+use crate::{Client, FEW_FILES, Options, SimNode};
 use base::disk::MemDisk;
 use base::{Now, Uuid};
 use bytes::Bytes;
@@ -28,7 +28,7 @@ fn node(props: &[(&'static str, &'static str)]) -> SimNode {
 
 fn node_on(disk: MemDisk, props: &[(&'static str, &'static str)], seed: u64) -> SimNode {
     let now = Now { mono: base::Instant::from_nanos(1_000_000_000), wall_ms: 1_700_000_000_000 };
-    SimNode::start(Options { disk: Arc::new(disk), props: props.to_vec(), seed, now })
+    SimNode::start(Options { disk: Arc::new(disk), props: props.to_vec(), seed, open_files_max: FEW_FILES, now })
 }
 
 fn create(client: &mut Client, node: &mut SimNode, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {

@@ -48,9 +48,9 @@ pub(super) fn handle(c: &mut Context, request: FetchRequest) -> Handled {
 }
 
 fn wants(c: &Context, topic: FetchTopic) -> Vec<Want> {
-    let name = match topic.topic_id.is_zero() {
-        true => topic.topic,
-        false => c.image.topics.get_by_id(topic.topic_id).map(|t| t.name.to_string()).unwrap_or_default(),
+    let name: Arc<str> = match topic.topic_id.is_zero() {
+        true => topic.topic.into(),
+        false => c.image.topics.get_by_id(topic.topic_id).map(|t| t.name.clone()).unwrap_or_default(),
     };
     let want = |p: FetchPartition| Want {
         topic: name.clone(),
@@ -195,10 +195,10 @@ impl Fetch {
         for ((want, got), _) in wants.into_iter().zip(got).zip(include).filter(|(_, include)| *include) {
             count(broker, &want, &got);
             let data = partition_data(broker, self.reply.version, &want, got);
-            match responses.last_mut().filter(|t| t.topic == want.topic && t.topic_id == want.topic_id) {
+            match responses.last_mut().filter(|t| t.topic == *want.topic && t.topic_id == want.topic_id) {
                 Some(topic) => topic.partitions.push(data),
                 None => responses.push(FetchableTopicResponse {
-                    topic: want.topic,
+                    topic: want.topic.to_string(),
                     topic_id: want.topic_id,
                     partitions: vec![data],
                     ..Default::default()

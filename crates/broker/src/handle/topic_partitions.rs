@@ -51,9 +51,9 @@ pub(super) fn partition_facts(image: &Image, partition: &Partition, listener: &s
     let leader_alive = image.cluster.broker(partition.leader).filter(|b| !b.fenced);
     let (error, leader) = match leader_alive {
         None => (ErrorCode::LeaderNotAvailable, -1),
-        Some(b) if b.listener(listener).is_none() && error_unavailable_listeners => (ErrorCode::ListenerNotFound, -1),
-        Some(b) if b.listener(listener).is_none() => (ErrorCode::LeaderNotAvailable, -1),
-        Some(b) => (ErrorCode::None, b.id),
+        Some(b) if b.listener(listener).is_some() => (ErrorCode::None, b.id),
+        Some(_) if error_unavailable_listeners => (ErrorCode::ListenerNotFound, -1),
+        Some(_) => (ErrorCode::LeaderNotAvailable, -1),
     };
     PartitionFacts { error, leader, offline }
 }
@@ -61,6 +61,6 @@ pub(super) fn partition_facts(image: &Image, partition: &Partition, listener: &s
 fn is_offline(image: &Image, broker: i32, directory: Uuid, listener: &str) -> bool {
     match image.cluster.broker(broker) {
         None => true,
-        Some(b) => b.fenced || b.listener(listener).is_none() || !image.cluster.has_online_directory(broker, directory),
+        Some(b) => b.fenced || b.listener(listener).is_none() || !b.has_online_directory(directory),
     }
 }

@@ -36,7 +36,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let now = Now { mono: Instant::from_nanos(1_000_000_000), wall_ms: super::records::NOW_MS };
-        let node = SimNode::start(Options { disk: Arc::new(MemDisk::new()), props: Vec::new(), seed: 1, now });
+        let node = SimNode::start(Options { disk: Arc::new(MemDisk::new()), props: Vec::new(), seed: 1, open_files_max: 10_000, now });
         let session = Session::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), "PLAINTEXT".into());
         Bench { node, client: Client::new("counts"), session }
     }

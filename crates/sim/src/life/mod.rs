@@ -11,7 +11,7 @@ mod producer;
 mod requests;
 
 use crate::node::Stopped;
-use crate::{Client, Options, SimNode};
+use crate::{Client, FEW_FILES, Options, SimNode};
 use base::disk::{Faults, MemDisk};
 use base::{Now, Uuid};
 use history::{Commit, End, History, Partition, Reading};
@@ -146,7 +146,7 @@ impl Life {
         }
         let now = Now { mono: base::Instant::from_nanos(1_000_000_000), wall_ms: 1_700_000_000_000 };
         disk.set_time(now.wall_ms);
-        let node = SimNode::start(Options { disk: Arc::new(disk.clone()), props, seed, now });
+        let node = SimNode::start(Options { disk: Arc::new(disk.clone()), props, seed, open_files_max: FEW_FILES, now });
         let mut life = Life {
             rng,
             kind,
