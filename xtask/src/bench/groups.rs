@@ -42,10 +42,19 @@ struct Size {
     members: u64,
     classic: u64,
     rest_ms: u64,
+    /// Heartbeats of a group that has just moved come more often for a while.
+    settle_ms: u64,
+    roll_ms: u64,
 }
 
 fn measure(plan: &Plan, results: &mut Results) {
-    let size = Size { members: plan.either(1000, 100), classic: plan.either(300, 30), rest_ms: plan.either(10_000, 2_000) };
+    let size = Size {
+        members: plan.either(1000, 100),
+        classic: plan.either(300, 30),
+        rest_ms: plan.either(10_000, 1_000),
+        settle_ms: plan.either(4_000, 100),
+        roll_ms: plan.either(20_000, 1_000),
+    };
     let scratch = Scratch::new("bench-groups");
     let mut running: Vec<(Kind, Node)> = plan.kinds.iter().map(|kind| (*kind, start(*kind, &scratch.join(&format!("{kind:?}"))))).collect();
     for (_, node) in &running {
@@ -55,7 +64,8 @@ fn measure(plan: &Plan, results: &mut Results) {
         }
     }
     // The first is for warming up: the topic of the offsets is made, its coordinators are loaded.
-    for run in 0..=plan.runs {
+    let first = if plan.quick { 1 } else { 0 };
+    for run in first..=plan.runs {
         let mut add = |kind: Kind, measured: Measured| {
             if run > 0 {
                 measured.into_iter().for_each(|(name, value)| results.add(kind, name, value));
@@ -104,8 +114,7 @@ fn rebalances(node: &Node, run: usize, size: &Size) -> (Measured, Members) {
     out.push((CLASSIC_JOIN, joined["stable_after_last_ms"] / 1000.0));
     out.push(("memory more with both groups, MiB", resident_mib(node.pid()) - memory));
 
-    // Heartbeats of a group that has just moved come more often for a while.
-    group.order("rest 4000");
+    group.order(&format!("rest {}", size.settle_ms));
     let before = cpu_seconds(node.pid());
     std::thread::scope(|scope| {
         let others = scope.spawn(|| classic.order(&format!("rest {}", size.rest_ms)));
@@ -142,10 +151,10 @@ fn restarts(node: &mut Node, size: &Size, fill: u64) -> Measured {
     let mut group = Members::start(node, "restarts", "many", "consumer");
     group.order(&format!("join {} 0", size.members));
     let before = cpu_seconds(node.pid());
-    let rolled = group.order("roll 20000");
+    let rolled = group.order(&format!("roll {}", size.roll_ms));
     let cpu = cpu_seconds(node.pid()) - before;
     group.order(&format!("fill {fill}"));
-    group.order("rest 6000");
+    group.order(&format!("rest {}", size.settle_ms));
     node.kill();
     let mut again = group;
     let back = std::thread::scope(|scope| {
