@@ -141,18 +141,27 @@ impl Context {
     }
 
     fn scan_pieces(&self, mut stream: Stream<'_, '_>, visit: &mut impl FnMut(&RecordHead) -> ControlFlow<()>) -> Result<(), RecordError> {
-        for _ in 0..self.count {
-            let head = match stream.record_in_piece() {
-                Some((size, n)) => {
-                    let at = stream.at;
-                    let head = self.read(&stream.pieces.piece()[at + n..at + n + size], n + size)?;
-                    stream.advance(n + size);
-                    head
+        let mut left = self.count;
+        while left > 0 {
+            // All that lie in this piece, then the one that goes on in the next.
+            let mut rest = &stream.pieces.piece()[stream.at..];
+            let before = rest.len();
+            while left > 0
+                && let Some((body, n, next)) = first_whole(rest)
+            {
+                let head = self.read(body, n + body.len())?;
+                (rest, left) = (next, left - 1);
+                if visit(&head).is_break() {
+                    return Ok(());
                 }
-                None => self.read_across(&mut stream)?,
-            };
-            if visit(&head).is_break() {
-                return Ok(());
+            }
+            let read = before - rest.len();
+            stream.advance(read);
+            if left > 0 {
+                left -= 1;
+                if visit(&self.read_across(&mut stream)?).is_break() {
+                    return Ok(());
+                }
             }
         }
         if stream.at_end()? { Ok(()) } else { Err(RecordError::invalid(LEFT_OVER)) }
@@ -233,6 +242,14 @@ impl Slice<'_> {
     }
 }
 
+/// The first record, without its length field, the size of that, and what follows; None if it does not end here.
+#[inline(always)]
+fn first_whole(bytes: &[u8]) -> Option<(&[u8], usize, &[u8])> {
+    let (size, n) = varint::read_i32(bytes).ok()?;
+    let (body, next) = bytes[n..].split_at_checked(usize::try_from(size).ok()?)?;
+    Some((body, n, next))
+}
+
 /// A place in what is being decoded.
 struct Stream<'a, 'b> {
     pieces: Pieces<'a, 'b>,
@@ -242,15 +259,6 @@ struct Stream<'a, 'b> {
 }
 
 impl Stream<'_, '_> {
-    /// The size of the record that starts here, and of its length field, if all of it lies in the current piece.
-    #[inline]
-    fn record_in_piece(&self) -> Option<(usize, usize)> {
-        let rest = &self.pieces.piece()[self.at..];
-        let (size, n) = varint::read_i32(rest).ok()?;
-        let size = usize::try_from(size).ok()?;
-        (size <= rest.len() - n).then_some((size, n))
-    }
-
     fn advance(&mut self, n: usize) {
         self.at += n;
         self.consumed += n;
