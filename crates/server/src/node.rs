@@ -187,39 +187,24 @@ impl Node {
 
     /// A clean stop, in Kafka's order. After it the next start has nothing to recover.
     pub fn stop(self) -> Result<(), StartError> {
-        let Node {
-            broker,
-            net,
-            timers,
-            timers_thread,
-            housekeeping_bell,
-            housekeeping,
-            flushers,
-            cleaner,
-            failures_bell,
-            failures_thread,
-            metadata,
-            health,
-            metrics,
-        } = self;
-        health.enter(Phase::Stopping);
-        if broker.config().controlled_shutdown_enable && !timers.leave(LEAVE_LIMIT) {
+        self.health.enter(Phase::Stopping);
+        if self.broker.config().controlled_shutdown_enable && !self.timers.leave(LEAVE_LIMIT) {
             tracing::warn!("the controller did not approve the shutdown in time; stopping anyway");
         }
-        net.stop(DRAIN_LIMIT);
-        timers.bell.stop();
-        housekeeping_bell.stop();
+        self.net.stop(DRAIN_LIMIT);
+        self.timers.bell.stop();
+        self.housekeeping_bell.stop();
         let panicked = |_| StartError::Disk("a thread of the node had panicked; the next start recovers the logs".into());
-        let broker_epoch = timers_thread.join().map_err(panicked)?;
-        let mut dirs = housekeeping.join().map_err(panicked)?;
-        cleaner.stop();
-        metrics.clear_broker();
+        let broker_epoch = self.timers_thread.join().map_err(panicked)?;
+        let mut dirs = self.housekeeping.join().map_err(panicked)?;
+        self.cleaner.stop();
+        self.metrics.clear_broker();
         // After this no update reaches the broker, so nobody but this thread uses its logs.
-        metadata.stop();
-        flushers.stop();
-        let closed = close_logs(&broker, &mut dirs);
-        failures_bell.stop();
-        failures_thread.join().map_err(panicked)?;
+        self.metadata.stop();
+        self.flushers.stop();
+        let closed = close_logs(&self.broker, &mut dirs);
+        self.failures_bell.stop();
+        self.failures_thread.join().map_err(panicked)?;
         if let Err(error) = closed.and_then(|()| dirs.write_markers(broker_epoch).map_err(|e| StartError::Disk(e.to_string()))) {
             return Err(StartError::Disk(format!("the stop was not clean: {error}; the next start recovers the logs")));
         }
