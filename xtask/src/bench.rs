@@ -7,10 +7,13 @@ mod compaction;
 mod compressed;
 mod durable;
 mod groups;
+mod keyed;
 mod load;
 mod many;
 mod measure;
 mod results;
+mod small;
+mod spread;
 mod start;
 mod table;
 mod tail;
@@ -32,7 +35,19 @@ struct Part {
     bars: &'static [Bar],
 }
 
-const PARTS: &[Part] = &[throughput::PART, start::PART, many::PART, durable::PART, compaction::PART, compressed::PART, tail::PART, groups::PART];
+const PARTS: &[Part] = &[
+    throughput::PART,
+    start::PART,
+    many::PART,
+    durable::PART,
+    compaction::PART,
+    compressed::PART,
+    tail::PART,
+    groups::PART,
+    small::PART,
+    spread::PART,
+    keyed::PART,
+];
 
 /// How much work.
 struct Plan {

@@ -30,11 +30,22 @@ pub fn java(main: &str, args: &[&str]) -> Finished {
 
 /// A program of `crates/e2e/java`, compiled once for this process.
 pub fn java_command(main: &str, args: &[&str]) -> Command {
-    static CLASSES: OnceLock<repo::Scratch> = OnceLock::new();
-    let classes = CLASSES.get_or_init(|| compile(class_path(), sources("java")));
-    let mut command = jvm(classes.path(), class_path());
+    let mut command = jvm(classes(), class_path());
     command.arg(log4j()).arg(main).args(args);
     command
+}
+
+/// The same with all of the compiler, for measuring.
+pub fn fast_java_command(main: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-XX:+UseSerialGC", "-Xmx512m", "-cp"]).arg(format!("{}:{}", classes().display(), class_path()));
+    command.arg(log4j()).arg(main).args(args);
+    command
+}
+
+fn classes() -> &'static Path {
+    static CLASSES: OnceLock<repo::Scratch> = OnceLock::new();
+    CLASSES.get_or_init(|| compile(class_path(), sources("java"))).path()
 }
 
 /// What makes Apache's programs log warnings and errors only, as its tools do.

@@ -22,8 +22,8 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
             compressed beforehand, sent by one connection
   payload letters|events|small RECORDS FILE
             writes records, one a line
-  producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS
-            each with a connection of its own; the next record is sent once no more than WINDOW are unanswered
+  producers BOOTSTRAP TOPIC PRODUCERS WINDOW RECORD_BYTES SECONDS [keyed]
+            each with a connection of its own; the next record is sent once no more than WINDOW are unanswered; keyed: to all partitions
   connections BOOTSTRAP TOPIC CONNECTIONS
             open, each after ApiVersions, Metadata and one Produce or Fetch, until standard input ends
   mixed BOOTSTRAP RECORDS_PER_SECOND SECONDS
