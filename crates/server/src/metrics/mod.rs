@@ -31,7 +31,6 @@ use page::{Family, Kind, Page};
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The release whose protocol and files these are.
 const KAFKA_VERSION: &str = "4.3.1";
@@ -50,8 +49,6 @@ pub struct Metrics {
     broker: RwLock<Option<Arc<Broker>>>,
     cleaner: RwLock<Option<Arc<Manager>>>,
     lags: Mutex<LagCache>,
-    /// The size of the last page.
-    size: AtomicUsize,
 }
 
 impl Metrics {
@@ -67,7 +64,6 @@ impl Metrics {
             broker: RwLock::new(None),
             cleaner: RwLock::new(None),
             lags: Mutex::default(),
-            size: AtomicUsize::new(16 * 1024),
         }
     }
 
@@ -96,13 +92,14 @@ impl Metrics {
         &self.quorum
     }
 
-    /// May take a while with very many partitions; not for a thread that has anything else to do.
-    pub fn render(&self, format: Format) -> String {
-        self.render_at(format, clock::now())
+    /// The page goes to `take`, piece by piece. May take a while with very many partitions, and as long as `take` does; not for a thread
+    /// that has anything else to do.
+    pub fn render(&self, format: Format, take: &mut dyn FnMut(String)) {
+        self.render_at(format, clock::now(), take);
     }
 
-    fn render_at(&self, format: Format, now: Now) -> String {
-        let mut page = Page::new(format, self.size.load(Relaxed) * 9 / 8);
+    fn render_at(&self, format: Format, now: Now, take: &mut dyn FnMut(String)) {
+        let mut page = Page::new(format, take);
         let version = [("version", env!("CARGO_PKG_VERSION").into()), ("kafka", KAFKA_VERSION.into())];
         page.family(Kind::Info, "gregor_build", "The version of this program, and of the Kafka it is").sample(&version, 1);
         process::write(&mut page, self.started_wall_ms);
@@ -130,14 +127,12 @@ impl Metrics {
             let lags = self.lags.lock().read(&broker, now.wall_ms);
             groups::lags(&mut page, &lags, self.partitions);
         }
-        let text = page.finish();
-        self.size.store(text.len(), Relaxed);
-        text
+        page.finish();
     }
 }
 
 /// Quantiles, sum and count of a distribution; `divisor` makes the unit that is shown of the one that was recorded.
-fn summary(family: &mut Family<'_>, label: Option<(&str, &str)>, summary: &Summary, divisor: f64) {
+fn summary(family: &mut Family<'_, '_>, label: Option<(&str, &str)>, summary: &Summary, divisor: f64) {
     let values = summary.quantiles(QUANTILES.map(|(_, part)| part));
     for ((quantile, _), value) in QUANTILES.iter().zip(values) {
         match label {

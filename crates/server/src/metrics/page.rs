@@ -1,6 +1,6 @@
 //! Owns: the text of the metrics page, in the format of Prometheus or of OpenMetrics: names, types, labels, escaping.
-//! Used by: the sections of the page. Never does: looking anything up. A page of a hundred thousand lines is one growing buffer; a line
-//! allocates nothing.
+//! Used by: the sections of the page. Never does: looking anything up. A page of a hundred thousand lines leaves in pieces while it is
+//! written, so that it costs no more memory than a short one; a line allocates nothing.
 
 use std::fmt::{self, Write};
 
@@ -52,26 +52,39 @@ impl From<i32> for Label<'_> {
     }
 }
 
-pub struct Page {
+/// How long a piece of the page becomes before it leaves.
+const PIECE: usize = 64 * 1024;
+/// Room for the line that fills a piece.
+const LINE: usize = 1024;
+
+pub struct Page<'a> {
     text: String,
     format: Format,
+    take: &'a mut dyn FnMut(String),
 }
 
-impl Page {
-    /// `expected` bytes are set aside at once.
-    pub fn new(format: Format, expected: usize) -> Self {
-        Page { text: String::with_capacity(expected), format }
+impl<'a> Page<'a> {
+    /// The page goes to `take`, piece by piece, in order.
+    pub fn new(format: Format, take: &'a mut dyn FnMut(String)) -> Self {
+        Page { text: String::with_capacity(PIECE + LINE), format, take }
     }
 
-    pub fn finish(mut self) -> String {
+    pub fn finish(mut self) {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
         }
-        self.text
+        (self.take)(self.text);
+    }
+
+    fn end_line(&mut self) {
+        self.text.push('\n');
+        if self.text.len() >= PIECE {
+            (self.take)(std::mem::replace(&mut self.text, String::with_capacity(PIECE + LINE)));
+        }
     }
 
     /// Opens a family; all its samples follow before the next one. A counter's name comes without `_total`, an info's without `_info`.
-    pub fn family<'a>(&'a mut self, kind: Kind, name: &'a str, help: &str) -> Family<'a> {
+    pub fn family<'b>(&'b mut self, kind: Kind, name: &'b str, help: &str) -> Family<'b, 'a> {
         let (suffix, kind_name) = match (kind, self.format) {
             (Kind::Counter, Format::OpenMetrics) => ("", "counter"),
             (Kind::Counter, Format::Text) => ("_total", "counter"),
@@ -81,13 +94,13 @@ impl Page {
             (Kind::Summary, _) => ("", "summary"),
         };
         let text = &mut self.text;
-        line(text, format_args!("# HELP {name}{suffix} {help}\n"));
-        line(text, format_args!("# TYPE {name}{suffix} {kind_name}\n"));
+        write(text, format_args!("# HELP {name}{suffix} {help}\n"));
+        write(text, format_args!("# TYPE {name}{suffix} {kind_name}\n"));
         if self.format == Format::OpenMetrics
             && let Some(unit) =
                 ["seconds", "bytes"].into_iter().find(|unit| name.strip_suffix(*unit).is_some_and(|rest| rest.ends_with('_')))
         {
-            line(text, format_args!("# UNIT {name} {unit}\n"));
+            write(text, format_args!("# UNIT {name} {unit}\n"));
         }
         Family { page: self, name, kind }
     }
@@ -101,13 +114,13 @@ impl Page {
     }
 }
 
-pub struct Family<'a> {
-    page: &'a mut Page,
-    name: &'a str,
+pub struct Family<'b, 'a> {
+    page: &'b mut Page<'a>,
+    name: &'b str,
     kind: Kind,
 }
 
-impl Family<'_> {
+impl Family<'_, '_> {
     pub fn sample(&mut self, labels: &[(&str, Label)], value: impl fmt::Display) {
         let suffix = match self.kind {
             Kind::Counter => "_total",
@@ -117,10 +130,15 @@ impl Family<'_> {
         self.write(suffix, labels, value);
     }
 
-    /// A sample whose labels were written before, by `labels_of`.
-    pub fn sample_with(&mut self, labels: &str, value: impl fmt::Display) {
-        let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
-        line(&mut self.page.text, format_args!("{}{suffix}{labels} {value}\n", self.name));
+    /// A gauge's sample of many: `labels` end with the opening quote of the last one's value, which is a number.
+    pub fn sample_numbered(&mut self, labels: &str, last: i32, value: i64) {
+        let (text, mut digits) = (&mut self.page.text, itoa::Buffer::new());
+        text.push_str(self.name);
+        text.push_str(labels);
+        text.push_str(digits.format(last));
+        text.push_str("\"} ");
+        text.push_str(digits.format(value));
+        self.page.end_line();
     }
 
     pub fn sum_and_count(&mut self, labels: &[(&str, Label)], sum: f64, count: u64) {
@@ -133,12 +151,13 @@ impl Family<'_> {
         text.push_str(self.name);
         text.push_str(suffix);
         write_labels(text, labels);
-        line(text, format_args!(" {value}\n"));
+        write(text, format_args!(" {value}"));
+        self.page.end_line();
     }
 }
 
 /// Appends `{a="b",…}`, or nothing when there are no labels.
-pub fn write_labels(text: &mut String, labels: &[(&str, Label)]) {
+fn write_labels(text: &mut String, labels: &[(&str, Label)]) {
     let mut separator = '{';
     for (name, value) in labels {
         text.push(separator);
@@ -147,7 +166,7 @@ pub fn write_labels(text: &mut String, labels: &[(&str, Label)]) {
         text.push_str("=\"");
         match value {
             Label::Text(value) => escape(text, value),
-            Label::Number(number) => line(text, format_args!("{number}")),
+            Label::Number(number) => text.push_str(itoa::Buffer::new().format(*number)),
         }
         text.push('"');
     }
@@ -156,7 +175,8 @@ pub fn write_labels(text: &mut String, labels: &[(&str, Label)]) {
     }
 }
 
-fn escape(text: &mut String, value: &str) {
+/// Appends the value of a label.
+pub fn escape(text: &mut String, value: &str) {
     if !value.contains(['\\', '"', '\n']) {
         return text.push_str(value);
     }
@@ -170,7 +190,7 @@ fn escape(text: &mut String, value: &str) {
     }
 }
 
-fn line(text: &mut String, args: fmt::Arguments<'_>) {
+fn write(text: &mut String, args: fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = text.write_fmt(args);
 }
@@ -180,14 +200,32 @@ mod tests {
     use super::*;
 
     fn page(format: Format) -> String {
-        let mut page = Page::new(format, 0);
+        let mut whole = String::new();
+        let mut take = |piece: String| whole.push_str(&piece);
+        let mut page = Page::new(format, &mut take);
         page.counter("a_b", "Things", 7);
         page.family(Kind::Gauge, "c_seconds", "Age").sample(&[("topic", "x\"\\\ny".into()), ("partition", 3.into())], 1.5);
         let mut summary = page.family(Kind::Summary, "d", "Times");
         summary.sample(&[("quantile", "0.50".into())], 2);
         summary.sum_and_count(&[], 0.25, 9);
         page.family(Kind::Info, "e", "Version").sample(&[("version", "1".into())], 1);
-        page.finish()
+        page.finish();
+        whole
+    }
+
+    #[test]
+    fn a_long_page_leaves_in_pieces_of_whole_lines() {
+        let mut pieces = Vec::new();
+        let mut take = |piece: String| pieces.push(piece);
+        let mut page = Page::new(Format::Text, &mut take);
+        let mut family = page.family(Kind::Gauge, "a_gauge", "Many");
+        (0..10_000).for_each(|partition| family.sample_numbered("{topic=\"x\",partition=\"", partition, i64::from(partition) - 1));
+        page.finish();
+        assert!(pieces.len() > 3, "{} pieces", pieces.len());
+        assert!(pieces.iter().all(|piece| piece.ends_with('\n') && piece.len() <= PIECE + LINE));
+        let whole = pieces.concat();
+        assert_eq!(whole.lines().count(), 2 + 10_000);
+        assert!(whole.contains("\na_gauge{topic=\"x\",partition=\"0\"} -1\n") && whole.ends_with("partition=\"9999\"} 9998\n"));
     }
 
     #[test]

@@ -52,9 +52,17 @@ impl ProcessInfo {
             cpu_seconds: (number(11)? + number(12)?) as f64 / 100.0,
             resident_bytes: resident.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024,
             virtual_bytes: number(20)?,
-            open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count(),
+            open_fds: open_fds().ok()?,
             max_fds: rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX),
             threads: number(17)?,
         })
+    }
+}
+
+/// Since Linux 6.2 the directory's size is their number; listing tens of thousands takes a while.
+fn open_fds() -> std::io::Result<usize> {
+    match std::fs::metadata("/proc/self/fd")?.len() {
+        0 => Ok(std::fs::read_dir("/proc/self/fd")?.count()),
+        count => Ok(count as usize),
     }
 }

@@ -63,9 +63,15 @@ impl Bench {
         assert_eq!(response.topics[0].partitions[0].error_code, 0, "{response:?}");
     }
 
+    fn text(&self, format: Format) -> String {
+        let mut whole = String::new();
+        self.metrics.render_at(format, self.node.now, &mut |piece| whole.push_str(&piece));
+        whole
+    }
+
     fn page(&self) -> Parsed {
-        let page = self.metrics.render_at(Format::OpenMetrics, self.node.now);
-        let text = self.metrics.render_at(Format::Text, self.node.now);
+        let page = self.text(Format::OpenMetrics);
+        let text = self.text(Format::Text);
         let samples = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(samples(&page), samples(&text));
         checker::check(&page)
@@ -194,7 +200,9 @@ fn what_is_left_to_recover_is_told() {
     health.set_dirs(vec![dir.clone()]);
     dir.begin_recovery(TopicPartition::new("t", 0), Arc::default());
     dir.opened(&TopicPartition::new("t", 0));
-    let page = checker::check(&Metrics::new(health, Arc::default(), Vec::new(), true).render(Format::OpenMetrics));
+    let mut whole = String::new();
+    Metrics::new(health, Arc::default(), Vec::new(), true).render(Format::OpenMetrics, &mut |piece| whole.push_str(&piece));
+    let page = checker::check(&whole);
     assert_eq!(page.value("kafka_log_logmanager_remaininglogstorecover{dir=\"/data\"}"), Some(2.0));
     assert_eq!(page.value("kafka_server_kafkaserver_brokerstate"), Some(2.0));
 }

@@ -1,8 +1,8 @@
 //! Traffic per topic, sizes and offsets per partition. Kafka: `BrokerTopicMetrics`, `Log`, `LogManager`, `LogFlushStats`.
 
-use super::page::{Family, Kind, Label, Page, write_labels};
+use super::page::{Kind, Label, Page, escape};
 use super::summary;
-use base::{Histogram, Instant, Summary};
+use base::{Histogram, Instant, Summary, TopicPartition};
 use broker::Broker;
 use replica::{Count, Partition, Traffic};
 use std::sync::Arc;
@@ -44,66 +44,76 @@ pub fn flushes(page: &mut Page, flushes: &Histogram, now: Instant) {
     summary(&mut page.family(Kind::Summary, name, "Flushes of logs to disk, in milliseconds"), None, &Summary::of(flushes, now), 1000.0);
 }
 
-/// What one look at a partition's log gives.
+/// What one look at a partition's log gives. There are tens of thousands of these while a page is written.
 struct Row {
-    partition: Arc<Partition>,
-    size: u64,
-    segments: usize,
+    /// Which partition, in the order of the snapshot.
+    at: u32,
+    segments: u32,
+    size: i64,
     start: i64,
     end: i64,
 }
 
+/// Rows of partitions, by topic and partition.
+struct Rows {
+    partitions: Arc<[Arc<Partition>]>,
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    fn name(&self, row: &Row) -> &TopicPartition {
+        &self.partitions[row.at as usize].topic_partition
+    }
+
+    fn by_topic(&self, mut each: impl FnMut(&str, &[Row])) {
+        for of_topic in self.rows.chunk_by(|a, b| self.name(a).topic == self.name(b).topic) {
+            if let Some(first) = of_topic.first() {
+                each(&self.name(first).topic, of_topic);
+            }
+        }
+    }
+}
+
 /// Each log is locked for a look, one after the other, and never while text is written. `each` adds the series per partition.
 pub fn logs(page: &mut Page, broker: &Broker, each: bool) {
-    let snapshot = broker.replicas().snapshot();
-    let (mut rows, mut producers) = (Vec::with_capacity(snapshot.len()), 0);
-    for partition in snapshot.iter() {
+    let partitions = broker.replicas().snapshot();
+    let (mut rows, mut producers) = (Vec::with_capacity(partitions.len()), 0);
+    for (at, partition) in partitions.iter().enumerate() {
         let look = partition.with_log(|log| {
             producers += log.producers().len();
             let (start, end) = (log.log_start_offset(), log.log_end_offset());
-            Row { partition: partition.clone(), size: log.size(), segments: log.segment_count(), start, end }
+            Row { at: at as u32, size: log.size() as i64, segments: log.segment_count() as u32, start, end }
         });
         rows.extend(look);
     }
     page.gauge("kafka_server_replicamanager_produceridcount", "Producers that partitions remember", producers);
-    page.gauge("kafka_server_replicamanager_offlinereplicacount", "Partitions here whose log failed", snapshot.len() - rows.len());
+    page.gauge("kafka_server_replicamanager_offlinereplicacount", "Partitions here whose log failed", partitions.len() - rows.len());
 
+    let rows = Rows { partitions, rows };
     let mut family = page.family(Kind::Gauge, "gregor_topic_size_bytes", "Bytes of all partitions of a topic");
-    by_topic(&rows, |topic, rows| family.sample(&[("topic", topic.into())], rows.iter().map(|row| row.size).sum::<u64>()));
+    rows.by_topic(|topic, rows| family.sample(&[("topic", topic.into())], rows.iter().map(|row| row.size).sum::<i64>()));
     let mut family = page.family(Kind::Gauge, "gregor_topic_partitions", "Partitions of a topic on this broker");
-    by_topic(&rows, |topic, rows| family.sample(&[("topic", topic.into())], rows.len()));
+    rows.by_topic(|topic, rows| family.sample(&[("topic", topic.into())], rows.len()));
     if each {
         per_partition(page, &rows);
     }
 }
 
-fn by_topic(rows: &[Row], mut each: impl FnMut(&str, &[Row])) {
-    for of_topic in rows.chunk_by(|a, b| a.partition.topic_partition.topic == b.partition.topic_partition.topic) {
-        if let Some(first) = of_topic.first() {
-            each(&first.partition.topic_partition.topic, of_topic);
-        }
-    }
-}
-
-/// Labels are written once for the four families.
-fn per_partition(page: &mut Page, rows: &[Row]) {
+/// The topic is escaped once for all its partitions.
+fn per_partition(page: &mut Page, rows: &Rows) {
     let mut labels = String::new();
-    let mut ends = Vec::with_capacity(rows.len());
-    for row in rows {
-        let name = &row.partition.topic_partition;
-        write_labels(&mut labels, &[("topic", Label::Text(&name.topic)), ("partition", name.partition.into())]);
-        ends.push(labels.len());
-    }
     let mut family = |name: &str, help: &str, value: fn(&Row) -> i64| {
-        let mut family: Family = page.family(Kind::Gauge, name, help);
-        let mut begin = 0;
-        for (row, end) in rows.iter().zip(&ends) {
-            family.sample_with(&labels[begin..*end], value(row));
-            begin = *end;
-        }
+        let mut family = page.family(Kind::Gauge, name, help);
+        rows.by_topic(|topic, of_topic| {
+            labels.clear();
+            labels.push_str("{topic=\"");
+            escape(&mut labels, topic);
+            labels.push_str("\",partition=\"");
+            of_topic.iter().for_each(|row| family.sample_numbered(&labels, rows.name(row).partition, value(row)));
+        });
     };
-    family("kafka_log_log_size", "Bytes of a partition", |row| row.size as i64);
-    family("kafka_log_log_numlogsegments", "Segments of a partition", |row| row.segments as i64);
+    family("kafka_log_log_size", "Bytes of a partition", |row| row.size);
+    family("kafka_log_log_numlogsegments", "Segments of a partition", |row| i64::from(row.segments));
     family("kafka_log_log_logstartoffset", "First offset of a partition", |row| row.start);
     family("kafka_log_log_logendoffset", "Next offset of a partition", |row| row.end);
 }
