@@ -46,7 +46,6 @@ struct Members {
     shared: Rc<Shared>,
     protocol: Protocol,
     orders: Vec<Rc<Notify>>,
-    tasks: tokio::task::LocalSet,
 }
 
 pub fn run(args: &[String]) -> Result<Figures> {
@@ -71,14 +70,10 @@ pub fn run(args: &[String]) -> Result<Figures> {
     });
     runtime.block_on(async {
         let mut members = Members::new(bootstrap, group, topic, protocol).await?;
-        loop {
-            let tasks = std::mem::take(&mut members.tasks);
-            let Some(line) = tasks.run_until(commands.recv()).await else { break };
-            let done = tasks.run_until(members.obey(&tasks, &line)).await?;
-            println!("{done}");
-            members.tasks = tasks;
+        let tasks = tokio::task::LocalSet::new();
+        while let Some(line) = tasks.run_until(commands.recv()).await {
+            println!("{}", tasks.run_until(members.obey(&tasks, &line)).await?);
         }
-        let tasks = std::mem::take(&mut members.tasks);
         tasks.run_until(members.end()).await;
         Ok(Figures::default())
     })
@@ -107,7 +102,7 @@ impl Members {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(Members { shared: Rc::new(shared), protocol, orders: Vec::new(), tasks: tokio::task::LocalSet::new() })
+        Ok(Members { shared: Rc::new(shared), protocol, orders: Vec::new() })
     }
 
     async fn obey(&mut self, tasks: &tokio::task::LocalSet, line: &str) -> Result<Figures> {

@@ -155,7 +155,7 @@ fn a_full_group_takes_nobody_else() {
 fn members_come_sooner_while_the_group_moves() {
     let mut h = Harness::new();
     h.topic("foo", 1, 0..2);
-    let mut interval = |h: &mut Harness, member: &str, epoch: i32| h.consumer(beat(member, epoch)).heartbeat_interval_ms;
+    let interval = |h: &mut Harness, member: &str, epoch: i32| h.consumer(beat(member, epoch)).heartbeat_interval_ms;
     h.told(joining("a", &["foo"]));
     // Whoever comes first is rarely alone for long.
     assert_eq!(interval(&mut h, "a", 2), 1_000);
