@@ -5,14 +5,18 @@
 mod bars;
 mod compaction;
 mod compressed;
+mod connections;
 mod durable;
 mod groups;
 mod keyed;
 mod load;
 mod many;
 mod measure;
+mod memory;
 mod results;
+mod scrape;
 mod small;
+mod soak;
 mod spread;
 mod start;
 mod table;
@@ -47,7 +51,13 @@ const PARTS: &[Part] = &[
     small::PART,
     spread::PART,
     keyed::PART,
+    memory::PART,
+    connections::PART,
+    scrape::PART,
 ];
+
+/// These take too long for a run of all parts.
+const ONLY_WHEN_ASKED_FOR: &[Part] = &[soak::PART];
 
 /// How much work.
 struct Plan {
@@ -84,13 +94,15 @@ pub fn main(args: &[String]) -> Result<(), String> {
             other => return Err(format!("'{other}' is not known: {}", usage())),
         }
     }
-    if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|part| part.name != **name)) {
+    if let Some(unknown) = wanted.iter().find(|name| all_parts().all(|part| part.name != **name)) {
         return Err(format!("there is no part '{unknown}': {}", usage()));
     }
     build_release()?;
     let mut text = String::new();
     let file = repo::root().join("target/bench.md");
-    for part in PARTS.iter().filter(|part| wanted.is_empty() || wanted.contains(&part.name)) {
+    let asked_for = all_parts().filter(|part| wanted.contains(&part.name));
+    let parts: Vec<&Part> = if wanted.is_empty() { PARTS.iter().collect() } else { asked_for.collect() };
+    for part in parts {
         println!("\n== {}", part.what);
         let mut results = Results::default();
         (part.measure)(&plan, &mut results);
@@ -105,8 +117,12 @@ pub fn main(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+fn all_parts() -> impl Iterator<Item = &'static Part> {
+    PARTS.iter().chain(ONLY_WHEN_ASKED_FOR)
+}
+
 fn usage() -> String {
-    let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+    let names: Vec<&str> = all_parts().map(|part| part.name).collect();
     format!("bench [--quick] [--runs N] [--only apache|gregor] [--part {}]...", names.join("|"))
 }
 

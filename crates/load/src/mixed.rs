@@ -17,7 +17,7 @@ const PLAIN: &str = "mixed-plain";
 const COMPACTED: &str = "mixed-compacted";
 const TRANSACTIONAL_IDS: u64 = 4;
 const KEYS: u64 = 5_000;
-const CLOSE: Duration = Duration::from_secs(10);
+const CLOSE: Duration = Duration::from_secs(60);
 /// Between two looks of a paced producer at how much is due.
 const PACE: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(500);
