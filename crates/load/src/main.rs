@@ -5,6 +5,7 @@
 mod batches;
 mod connections;
 mod figures;
+mod jitter;
 mod limit;
 mod members;
 mod mixed;
@@ -30,8 +31,12 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
             producers, transactions, groups, compaction, topics and connections that come and go
   members BOOTSTRAP GROUP TOPIC consumer|classic
             of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, again
+  jitter SECONDS
+            no broker: how late a thread wakes that is due 10,000 times a second
   limit DIRECTORY BATCH_BYTES MEGABYTES
             no broker: CPU for receiving, checksums and writing alone
+  tail BOOTSTRAP RECORDS_PER_SECOND RECORD_BYTES SECONDS none|rolls,compaction,cold,cold-flat-out DIR
+            latencies from when a record was due; DIR is where the broker has its log
   topics create BOOTSTRAP PREFIX TOPICS PARTITIONS
             PREFIX-0, PREFIX-1, ..., one after the other
   topics fill BOOTSTRAP PREFIX TOPICS PARTITIONS BATCHES BATCH_BYTES
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "batches" => batches::run(rest),
         "connections" => connections::run(rest),
+        "jitter" => jitter::run(rest),
         "limit" => limit::run(rest),
         "members" => members::run(rest),
         "mixed" => mixed::run(rest),

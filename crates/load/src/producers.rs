@@ -75,7 +75,7 @@ async fn produce(plan: Plan, n: i32, ready: Arc<Barrier>) -> client::Result<(f64
     while start.elapsed() < Duration::from_secs(plan.seconds) {
         count += 1;
         let key = [n.to_be_bytes(), count.to_be_bytes()].concat();
-        let record = if plan.keyed { ProducerRecord::new(&plan.topic).key(&key).value(&value) } else { to_one.clone() };
+        let record = if plan.keyed { ProducerRecord::new(&plan.topic).key(&key).value(&value) } else { to_one };
         unanswered.push_back((Instant::now(), producer.send(&record).await?));
         if unanswered.len() >= plan.window
             && let Some((sent, delivery)) = unanswered.pop_front()

@@ -11,13 +11,17 @@ use wire::messages::describe_topic_partitions_request::TopicRequest;
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{CreateTopicsRequest, DescribeTopicPartitionsRequest, MetadataRequest, ProduceRequest};
-use wire::{Records, Segment};
+use wire::{ErrorCode, Records, Segment};
 
 const CREATE_TOPICS: i16 = 7;
 const METADATA: i16 = 12;
 const DESCRIBE_TOPIC_PARTITIONS: i16 = 0;
 const PRODUCE: i16 = 9;
 const TIMEOUT_MS: i32 = 300_000;
+/// What a new partition answers until it has a leader.
+const EARLY: [i16; 2] = [ErrorCode::UnknownTopicOrPartition as i16, ErrorCode::NotLeaderOrFollower as i16];
+/// For leaders of new partitions.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two rounds of questions.
 const PAUSE: Duration = Duration::from_millis(10);
 /// A Produce request has about as many bytes, and at most this many partitions.
@@ -129,19 +133,28 @@ impl Fill {
     }
 }
 
+/// Partitions whose leader is not there yet, as just after their creation, are asked again.
 async fn write(connection: &mut Connection, name: String, partitions: &[i32], batch: &Bytes) -> Result<()> {
-    let data = |index: &i32| PartitionProduceData {
-        index: *index,
-        records: Some(Records::from_segments(vec![Segment::Bytes(batch.clone())])),
-        ..Default::default()
-    };
-    let topic = TopicProduceData { name, partition_data: partitions.iter().map(data).collect(), ..Default::default() };
-    let request = ProduceRequest { acks: -1, timeout_ms: TIMEOUT_MS, topic_data: vec![topic], ..Default::default() };
-    let answer = connection.call(PRODUCE, &request).await?;
-    let failed = answer.responses.iter().flat_map(|topic| &topic.partition_responses).find(|partition| partition.error_code != 0);
-    match failed {
-        Some(partition) => Err(format!("partition {} takes no records: error {}", partition.index, partition.error_code).into()),
-        None => Ok(()),
+    let mut left = partitions.to_vec();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let data = |index: &i32| PartitionProduceData {
+            index: *index,
+            records: Some(Records::from_segments(vec![Segment::Bytes(batch.clone())])),
+            ..Default::default()
+        };
+        let topic = TopicProduceData { name: name.clone(), partition_data: left.iter().map(data).collect(), ..Default::default() };
+        let request = ProduceRequest { acks: -1, timeout_ms: TIMEOUT_MS, topic_data: vec![topic], ..Default::default() };
+        let answer = connection.call(PRODUCE, &request).await?;
+        let failed: Vec<_> =
+            answer.responses.iter().flat_map(|topic| &topic.partition_responses).filter(|partition| partition.error_code != 0).collect();
+        let Some(first) = failed.first() else { return Ok(()) };
+        let early = failed.iter().all(|partition| EARLY.contains(&partition.error_code));
+        if !early || Instant::now() > until {
+            return Err(format!("partition {} takes no records: error {}", first.index, first.error_code).into());
+        }
+        left = failed.iter().map(|partition| partition.index).collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

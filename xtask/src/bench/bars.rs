@@ -12,6 +12,7 @@ pub struct Bar {
 
 /// Of Gregor's median, alone or as a multiple of Apache's in the same run.
 #[derive(Clone, Copy)]
+#[expect(clippy::enum_variant_names, reason = "a limit reads as the table says it")]
 pub enum Limit {
     AtMost(f64),
     AtLeast(f64),

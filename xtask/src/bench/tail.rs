@@ -1,5 +1,6 @@
 //! Tail latencies at 10,000 records/s with acks=all, counted from the moment a record was due, alone and with everything going on that a broker
-//! does besides: segments that roll and are deleted, compaction, and a consumer that reads old data which is in no page cache. The brokers run
+//! does besides: segments that roll and are deleted, compaction, and a consumer that reads old data which is in no page cache, at 300 MB/s as
+//! from a disk, or as fast as it can. What the machine does to a thread that only waits is measured before. The brokers run
 //! one after the other, as an idle JVM would show in the other's tail; each is warmed up by a full run first.
 
 use std::time::Duration;
@@ -17,7 +18,11 @@ pub const PART: Part = Part { name: "tail", what: "Tail latencies at 10,000 reco
 const RECORDS_PER_SECOND: u32 = 10_000;
 const RECORD_BYTES: u32 = 1024;
 /// What `load tail` calls it, and the table.
-const CASES: [(&str, &str); 2] = [("none", "alone"), ("rolls,compaction,cold", "with everything going on")];
+const CASES: [(&str, &str); 3] = [
+    ("none", "alone"),
+    ("rolls,compaction,cold", "with everything going on"),
+    ("rolls,compaction,cold-flat-out", "with everything, old data read without a limit"),
+];
 
 const BARS: &[Bar] = &[
     Bar { figure: "acks=all with everything going on, 99th, ms", limits: &[Limit::AtMost(2.0), Limit::AtMostOfApache(0.1)] },
@@ -32,6 +37,11 @@ const PROPERTIES: &[&str] = &["log.retention.check.interval.ms=1000", "log.clean
 fn measure(plan: &Plan, results: &mut Results) {
     for kind in &plan.kinds {
         let scratch = Scratch::new("bench-tail");
+        for _ in 0..plan.runs {
+            let figures = load(&["jitter", if plan.quick { "2" } else { "5" }], Duration::from_secs(60));
+            results.add(*kind, "no broker: a thread that wakes when a record is due, 99th, ms", figures["late_p99_us"] / 1000.0);
+            results.add(*kind, "no broker: a thread that wakes when a record is due, 99.9th, ms", figures["late_p999_us"] / 1000.0);
+        }
         let mut node = Node::prepare(*kind, &scratch.join("node"), PROPERTIES);
         node.heap = "1g";
         node.format();
@@ -50,7 +60,7 @@ fn measure(plan: &Plan, results: &mut Results) {
                     }
                 }
                 if let Some(mib) = figures.get("cold_mib") {
-                    results.add(*kind, "old data read meanwhile, MB/s", mib * 1.048_576 / figures["seconds"]);
+                    results.add(*kind, &format!("old data read {name}, MB/s"), mib * 1.048_576 / figures["seconds"]);
                 }
             }
         }

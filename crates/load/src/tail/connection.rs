@@ -73,10 +73,10 @@ impl Connection {
         Some(u32::from_be_bytes(*self.input.first_chunk::<4>()?) as usize)
     }
 
-    /// How much to read at least; more than a small answer, so that one call gets it.
+    /// How much to read: more than a small answer, so that one call gets it, and not much more than one call gives.
     fn missing(&self) -> usize {
         let whole = self.frame_len().map_or(0, |len| 4 + len);
-        whole.saturating_sub(self.input.len()).max(16 * 1024)
+        whole.saturating_sub(self.input.len()).clamp(16 * 1024, 256 * 1024)
     }
 
     fn frame(&mut self) -> Option<Bytes> {

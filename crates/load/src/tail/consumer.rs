@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, wait};
 use super::producer::micros;
-use super::{PARTITIONS, PATIENCE, Plan, Span, wake_precisely};
+use super::{PARTITIONS, PATIENCE, Plan, Span, step_forward};
 use crate::Result;
 use record::batches;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ impl Consumer {
 
     /// Gives the latency of each record that counts, in microseconds.
     pub fn run(&mut self, span: Span) -> Result<Vec<u64>> {
-        wake_precisely();
+        step_forward();
         let mut latencies = Vec::new();
         self.ask()?;
         while latencies.len() < self.expected {

@@ -35,9 +35,16 @@ struct Plan {
     seconds: u64,
     rolls: bool,
     compaction: bool,
-    cold: bool,
+    cold: Option<Cold>,
     /// The broker's log directory, to drop the pages of old data from the page cache.
     dir: PathBuf,
+}
+
+/// How fast old data is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cold {
+    DiskRate,
+    FlatOut,
 }
 
 impl Plan {
@@ -48,10 +55,10 @@ impl Plan {
 
 pub fn run(args: &[String]) -> Result<Figures> {
     let [bootstrap, records_per_second, record_bytes, seconds, background, dir] = args else {
-        return Err("tail BOOTSTRAP RECORDS_PER_SECOND RECORD_BYTES SECONDS none|rolls,compaction,cold DIR".into());
+        return Err("tail BOOTSTRAP RECORDS_PER_SECOND RECORD_BYTES SECONDS none|rolls,compaction,cold,cold-flat-out DIR".into());
     };
     let names: Vec<&str> = background.split(',').collect();
-    if let Some(unknown) = names.iter().find(|name| !["none", "rolls", "compaction", "cold"].contains(name)) {
+    if let Some(unknown) = names.iter().find(|name| !["none", "rolls", "compaction", "cold", "cold-flat-out"].contains(name)) {
         return Err(format!("'{unknown}' is not known").into());
     }
     let plan = Plan {
@@ -61,7 +68,10 @@ pub fn run(args: &[String]) -> Result<Figures> {
         seconds: seconds.parse()?,
         rolls: names.contains(&"rolls"),
         compaction: names.contains(&"compaction"),
-        cold: names.contains(&"cold"),
+        cold: match names.contains(&"cold-flat-out") {
+            true => Some(Cold::FlatOut),
+            false => names.contains(&"cold").then_some(Cold::DiskRate),
+        },
         dir: dir.into(),
     };
     let created = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(create_topics(&plan))?;
@@ -84,7 +94,7 @@ async fn create_topics(plan: &Plan) -> Result<Vec<String>> {
         let small = [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];
         wanted.push(topic(updates::TOPIC, &small));
     }
-    if plan.cold {
+    if plan.cold.is_some() {
         wanted.push(topic(cold::TOPIC, &[("segment.bytes", "67108864")]));
     }
     let admin = Admin::connect(Config::bootstrap(&plan.bootstrap)).await?;
@@ -107,7 +117,7 @@ fn measure(plan: &Plan) -> Result<Figures> {
         let (plan, running) = (plan.clone(), running.clone());
         background.push(thread::spawn(move || updates::run(&plan, &running).map_err(|e| e.to_string())));
     }
-    if plan.cold {
+    if plan.cold.is_some() {
         let (plan, running) = (plan.clone(), running.clone());
         background.push(thread::spawn(move || cold::run(&plan, &running).map_err(|e| e.to_string())));
     }
@@ -146,13 +156,16 @@ impl Span {
     }
 }
 
+/// What is measured stands for clients on machines of their own: it does not queue for a processor behind the broker and its other clients, if
+/// the system lets it.
+pub fn step_forward() {
+    let _ = rustix::process::nice(-15);
+    // Sleeps end when they should, not up to 50 us later.
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}
+
 /// What goes on in the background stands for clients on other machines: where processors are short, it leaves them to the broker and to what is
 /// measured.
 fn step_back() {
     let _ = rustix::process::nice(10);
-}
-
-/// Sleeps in these threads end when they should, not up to 50 us later.
-fn wake_precisely() {
-    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }

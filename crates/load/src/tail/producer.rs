@@ -2,7 +2,7 @@
 //! the next one, as in Kafka's own producer.
 
 use super::connection::{Connection, wait};
-use super::{PARTITIONS, PATIENCE, Plan, Span, wake_precisely};
+use super::{PARTITIONS, PATIENCE, Plan, Span, step_forward};
 use crate::Result;
 use bytes::Bytes;
 use record::{BatchBuilder, BatchFields};
@@ -32,7 +32,7 @@ struct Lane {
 }
 
 pub fn run(plan: &Plan, span: Span) -> Result<Produced> {
-    wake_precisely();
+    step_forward();
     let mut connections = (0..PARTITIONS).map(|_| Connection::open(&plan.bootstrap)).collect::<Result<Vec<_>>>()?;
     let mut lanes: Vec<Lane> = connections.iter().map(|_| Lane::default()).collect();
     let mut produced = Produced::default();

@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new(partitions: bool) -> Bench {
         let now = Now { mono: Instant::from_nanos(1_000_000_000), wall_ms: 1_700_000_000_000 };
-        let node = SimNode::start(Options { disk: Arc::new(MemDisk::default()), props: Vec::new(), seed: 1, now });
+        let node = SimNode::start(Options { disk: Arc::new(MemDisk::default()), props: Vec::new(), seed: 1, open_files_max: 1000, now });
         let health = Arc::new(Health::new(now.mono));
         health.enter(Phase::Ready);
         let metrics = Metrics::new(health, Arc::default(), vec![PathBuf::from("/")], partitions);

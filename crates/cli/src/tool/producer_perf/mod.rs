@@ -308,8 +308,8 @@ fn fill<'a>(payload: &'a mut Payload, buffer: &'a mut Vec<u8>, rng: &mut fastran
 /// A letter for each random byte: 26 times the byte, divided by 256. Four at a time, in lanes of 16 bits.
 fn letters(random: u64) -> [u8; 8] {
     const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
-    let even = (random & EVEN) * 26 >> 8 & EVEN;
-    let odd = (random >> 8 & EVEN) * 26 & !EVEN;
+    let even = (((random & EVEN) * 26) >> 8) & EVEN;
+    let odd = (((random >> 8) & EVEN) * 26) & !EVEN;
     ((even | odd) + u64::from_le_bytes([b'A'; 8])).to_le_bytes()
 }
 
