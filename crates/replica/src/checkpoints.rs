@@ -12,12 +12,36 @@ use storage::{LogError, checkpoint};
 const FILES: [&str; 4] =
     ["recovery-point-offset-checkpoint", "log-start-offset-checkpoint", "replication-offset-checkpoint", "cleaner-offset-checkpoint"];
 
+/// With so many names the files are looked at, whether they still have them.
+const LOOK_AT: usize = 1024;
+
 #[derive(Default)]
 pub struct Checkpoints {
-    /// Names that the files of a directory may have and no partition there has; read from them once.
-    stale: Mutex<HashMap<PathBuf, HashSet<TopicPartition>>>,
+    /// Of each directory; read from its files once.
+    stale: Mutex<HashMap<PathBuf, Stale>>,
     /// Held while offsets are collected and written, and while names are taken out.
     writing: Mutex<()>,
+}
+
+/// Names that the files of a directory may have and no partition there has.
+struct Stale {
+    /// Whether a look at the files has seen the name here already.
+    names: HashMap<TopicPartition, bool>,
+    look_at: usize,
+}
+
+impl Stale {
+    fn read(disk: &dyn Disk, dir: &Path) -> Self {
+        Stale { names: names_in(disk, dir).into_iter().map(|name| (name, false)).collect(), look_at: LOOK_AT }
+    }
+
+    /// Lets go of names that are in no file any more, so that they are not gathered for ever where topics come and go. A name stays for
+    /// one look more, as who cleaned its log when it was deleted may write it once again.
+    fn look(&mut self, disk: &dyn Disk, dir: &Path) {
+        let written = names_in(disk, dir);
+        self.names.retain(|name, seen| !std::mem::replace(seen, true) || written.contains(name));
+        self.look_at = LOOK_AT.max(2 * self.names.len());
+    }
 }
 
 impl Checkpoints {
@@ -30,24 +54,19 @@ impl Checkpoints {
     pub fn deleted(&self, dir: &Path, partition: &TopicPartition) {
         // A directory that was not read yet will be.
         if let Some(stale) = self.stale.lock().get_mut(dir) {
-            stale.insert(partition.clone());
+            stale.names.insert(partition.clone(), false);
         }
     }
 
     /// Before a new log is created: nothing that is known of an earlier one of this name counts.
     pub fn forget(&self, disk: &dyn Disk, dir: &Path, partition: &TopicPartition) -> Result<(), LogError> {
         let mut stale = self.stale.lock();
-        if !stale.contains_key(dir) {
-            let mut names = HashSet::new();
-            for file in FILES {
-                // A checkpoint that cannot be read is not used either.
-                let lines = checkpoint::read_lines(disk, &dir.join(file)).unwrap_or_default();
-                names.extend(lines.iter().filter_map(|line| name_of(line)));
-            }
-            stale.insert(dir.to_owned(), names);
+        let stale = stale.entry(dir.to_owned()).or_insert_with(|| Stale::read(disk, dir));
+        if stale.names.len() >= stale.look_at {
+            let _writing = self.writing.lock();
+            stale.look(disk, dir);
         }
-        let Some(names) = stale.get_mut(dir) else { return Ok(()) };
-        if !names.contains(partition) {
+        if !stale.names.contains_key(partition) {
             return Ok(());
         }
         let _writing = self.writing.lock();
@@ -60,9 +79,15 @@ impl Checkpoints {
                 disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("cannot write", path))?;
             }
         }
-        names.remove(partition);
+        stale.names.remove(partition);
         Ok(())
     }
+}
+
+/// Of all files. One that cannot be read is not used either.
+fn names_in(disk: &dyn Disk, dir: &Path) -> HashSet<TopicPartition> {
+    let lines = FILES.iter().flat_map(|file| checkpoint::read_lines(disk, &dir.join(file)).unwrap_or_default());
+    lines.filter_map(|line| name_of(&line)).collect()
 }
 
 /// `topic partition offset`
@@ -96,5 +121,26 @@ mod tests {
         checkpoints.deleted(dir, &a(1));
         checkpoints.forget(&disk, dir, &a(1)).unwrap();
         assert_eq!(read(FILES[1]).len(), 0);
+    }
+
+    #[test]
+    fn names_that_are_in_no_file_are_not_kept_for_ever() {
+        let disk = MemDisk::new();
+        let dir = Path::new("/data");
+        disk.create_dir_all(dir).unwrap();
+        let checkpoints = Checkpoints::default();
+        let partition = |n: usize| TopicPartition::new(format!("t{n}"), 0);
+        let kept = || checkpoints.stale.lock()[dir].names.len();
+        for n in 0..10 * LOOK_AT {
+            checkpoints.forget(&disk, dir, &partition(n)).unwrap();
+            checkpoints.deleted(dir, &partition(n));
+            if n == LOOK_AT / 2 {
+                disk.write_atomically(&dir.join(FILES[2]), b"0\n1\nt7 0 5\n").unwrap();
+            }
+        }
+        assert!(kept() <= 3 * LOOK_AT, "{} names", kept());
+        // What a file has is known however long ago it was deleted.
+        checkpoints.forget(&disk, dir, &partition(7)).unwrap();
+        assert_eq!(checkpoint::read_lines(&disk, &dir.join(FILES[2])).unwrap(), Vec::<String>::new());
     }
 }

@@ -59,6 +59,10 @@ impl OpenFiles {
     /// A file was opened: others are closed if there are too many.
     pub fn opened(&self, file: &Arc<KeptFile>) {
         let mut kept = self.kept.lock();
+        if kept.len() == kept.capacity() {
+            // Before it grows: what was deleted needs no place, and its own memory is free only then.
+            kept.retain(|file| file.strong_count() > 0);
+        }
         let gone = match (kept.len() + 1).saturating_sub(self.max) {
             0 => Vec::new(),
             excess => take_idle(&mut kept, excess),
