@@ -1,5 +1,8 @@
-//! Where each leader epoch of a partition starts: what followers ask to find where logs part. On disk before the first batch of an
-//! epoch is. Kafka: LeaderEpochFileCache, LeaderEpochCheckpointFile (KIP-101).
+//! Where each leader epoch of a partition starts: what followers ask to find where logs part. On disk before the recovery point passes the first
+//! batch of an epoch: up to there nobody reads the batches again, from there on a recovery finds the epochs in them. So an append waits for no
+//! sync, though the first to each partition after a start begins an epoch. Only what the file says and is no longer so, after a truncation, is
+//! corrected before the next append: a recovery adds epochs, it does not doubt the ones that are there.
+//! Kafka: LeaderEpochFileCache, LeaderEpochCheckpointFile (KIP-101), which syncs the file when an epoch begins.
 
 use crate::checkpoint::{read_lines, to_text};
 use crate::error::LogError;
@@ -14,6 +17,10 @@ pub struct EpochCache {
     /// Epoch to its first offset; both grow.
     epochs: BTreeMap<i32, i64>,
     dirty: bool,
+    /// The latest epoch in the file; 0 is none, which epoch 0 may share: it costs a write too many.
+    in_file: i32,
+    /// The next append must not come before the file: it says what is not so, or the recovery point went past what it does not say.
+    overdue: bool,
     /// The file says more than it has to: entries that begin before the log does. A start passes over them, so nobody waits for a write.
     trimmed: bool,
 }
@@ -29,7 +36,8 @@ impl EpochCache {
             };
             epochs.insert(epoch, start);
         }
-        Ok(Self { epochs, dirty: false, trimmed: false })
+        let in_file = epochs.last_key_value().map_or(0, |(epoch, _)| *epoch);
+        Ok(Self { epochs, in_file, ..Self::default() })
     }
 
     /// For a file that is gone or damaged: what `heads`, the (epoch, offset) of batches in order, tell. It is written with the next `persist`.
@@ -52,9 +60,19 @@ impl EpochCache {
         if self.latest().is_some_and(|(latest, start)| latest == epoch && start_offset >= start) {
             return;
         }
-        self.epochs.retain(|e, start| *e < epoch && *start < start_offset);
+        self.retain(|e, start| e < epoch && start < start_offset);
         self.epochs.insert(epoch, start_offset);
         self.dirty = true;
+    }
+
+    /// A flush goes on without the file, for want of room: the next append tries again.
+    pub fn postpone(&mut self) {
+        self.overdue = true;
+    }
+
+    /// Before an append: what a flush had to leave out.
+    pub fn persist_overdue(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        if self.overdue { self.persist(disk, dir) } else { Ok(()) }
     }
 
     /// Writes and syncs the file if anything changed that a start would miss.
@@ -65,7 +83,8 @@ impl EpochCache {
         let path = dir.join(FILE_NAME);
         let text = to_text(self.epochs.iter().map(|(epoch, start)| format!("{epoch} {start}")));
         disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("cannot write", path))?;
-        (self.dirty, self.trimmed) = (false, false);
+        (self.dirty, self.overdue, self.trimmed) = (false, false, false);
+        self.in_file = self.latest().map_or(0, |(epoch, _)| epoch);
         Ok(())
     }
 
@@ -110,8 +129,24 @@ impl EpochCache {
     }
 
     pub fn truncate_from_end(&mut self, end_offset: i64) {
+        self.retain(|_, start| start < end_offset);
+    }
+
+    /// After a clean stop at `end_offset`: an epoch that begins there has no batch, and every batch to come will be read by a recovery.
+    pub fn drop_unused(&mut self, end_offset: i64) {
+        self.epochs.retain(|_, start| *start != end_offset);
+    }
+
+    fn retain(&mut self, stays: impl Fn(i32, i64) -> bool) {
+        let mut overdue = false;
+        let in_file = self.in_file;
         let before = self.epochs.len();
-        self.epochs.retain(|_, start| *start < end_offset);
+        self.epochs.retain(|epoch, start| {
+            let stays = stays(*epoch, *start);
+            overdue |= !stays && *epoch <= in_file;
+            stays
+        });
+        self.overdue |= overdue;
         self.dirty |= before != self.epochs.len();
     }
 
@@ -127,8 +162,7 @@ impl EpochCache {
     }
 
     pub fn clear(&mut self) {
-        self.dirty |= !self.epochs.is_empty();
-        self.epochs.clear();
+        self.retain(|_, _| false);
     }
 
     pub fn entries(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
@@ -191,6 +225,33 @@ mod tests {
         epochs.assign(5, 20);
         epochs.persist_used(&disk, dir, 20).unwrap();
         assert_eq!(in_file(), [(1, 0), (4, 10)]);
+    }
+
+    #[test]
+    fn an_append_waits_only_for_a_file_that_says_what_is_not_so() {
+        let (disk, dir) = (base::disk::MemDisk::new(), Path::new("/t-0"));
+        disk.create_dir_all(dir).unwrap();
+        let in_file = || EpochCache::load(&disk, dir).unwrap().entries().collect::<Vec<_>>();
+        let mut epochs = cache(&[(1, 0), (3, 10)]);
+        epochs.persist_overdue(&disk, dir).unwrap();
+        assert_eq!(in_file(), []);
+        epochs.persist(&disk, dir).unwrap();
+        // A new epoch, and one without a batch that the next takes the place of.
+        epochs.assign(5, 20);
+        epochs.assign(6, 20);
+        epochs.persist_overdue(&disk, dir).unwrap();
+        assert_eq!(in_file(), [(1, 0), (3, 10)]);
+        // The log was cut below an epoch of the file.
+        epochs.truncate_from_end(8);
+        epochs.assign(7, 8);
+        epochs.persist_overdue(&disk, dir).unwrap();
+        assert_eq!(in_file(), [(1, 0), (7, 8)]);
+        // An epoch without a batch at a clean stop contradicts nothing.
+        let mut epochs = EpochCache::load(&disk, dir).unwrap();
+        epochs.drop_unused(8);
+        epochs.assign(8, 8);
+        epochs.persist_overdue(&disk, dir).unwrap();
+        assert_eq!(in_file(), [(1, 0), (7, 8)]);
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl Log {
         let from = sealed.partition_point(|s| s.base_offset <= first_dirty_offset).saturating_sub(1);
         let dirty = if first_dirty_offset >= self.active_base_offset() { &[] } else { sealed.get(from..).unwrap_or_default() };
         let disk = self.disk();
-        let mut bound = self.last_stable_offset().min(self.active_base_offset());
+        // What a power cut can still take away must not have been the reason to drop what is safe.
+        let mut bound = self.last_stable_offset().min(self.active_base_offset()).min(self.recovery_point());
         let lag = self.config().min_compaction_lag_ms;
         if lag > 0 {
             for segment in dirty {

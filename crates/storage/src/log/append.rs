@@ -233,7 +233,7 @@ impl Log {
         )))
     }
 
-    /// Everything is checked: identity and epoch to disk, roll if needed, one write, then the state that follows from it.
+    /// Everything is checked: identity to disk, roll if needed, one write, then the state that follows from it.
     fn write(
         &mut self,
         first: &[u8],
@@ -245,7 +245,7 @@ impl Log {
     ) -> Result<(), AppendError> {
         self.sync_identity()?;
         let disk = self.disk.clone();
-        self.epochs.persist(disk.as_ref(), &self.dir)?;
+        self.epochs.persist_overdue(disk.as_ref(), &self.dir)?;
         let Some(last) = batches.last() else { return Ok(()) };
         let max_timestamp = batches.iter().map(|b| b.max_timestamp).max().unwrap_or(record::NO_TIMESTAMP);
         let incoming = (first.len() + second.len()) as u64;

@@ -97,7 +97,7 @@ impl Log {
         let disk = self.disk.clone();
         match self.epochs.persist(disk.as_ref(), &self.dir) {
             // Records must not stay unreadable for want of room for an epoch: the next append writes it, or a recovery finds it in them.
-            Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull && !closing => {}
+            Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull && !closing => self.epochs.postpone(),
             persisted => persisted?,
         }
         let mut files = Vec::new();

@@ -147,7 +147,7 @@ impl Log {
     fn rebuild_txn_index(&mut self, at: usize, now: Now) -> Result<(), LogError> {
         let (disk, base) = (self.disk.clone(), self.segments[at].base_offset);
         self.producers.clear();
-        let from = self.load_newest_snapshot(base, now)?;
+        let from = self.load_newest_snapshot(base, now)?.unwrap_or(self.log_start_offset);
         self.replay_producers(from.max(self.segments[0].base_offset), base)?;
         let damage = Damage { flushed_up_to: i64::MAX, keep_tail: true, ..Damage::default() };
         self.recover_segment(at, None, damage, &RecoveryProgress::default())?;
@@ -198,6 +198,7 @@ impl Log {
         }
         self.log_start_offset = self.log_start_offset.max(self.segments[0].base_offset);
         self.recovery_point = self.log_end_offset;
+        self.epochs.drop_unused(self.log_end_offset);
         self.epochs.truncate_from_end(self.log_end_offset);
         self.epochs.truncate_from_start(self.log_start_offset);
         self.remove_stray_snapshots()?;
@@ -205,7 +206,7 @@ impl Log {
         if self.snapshots.is_empty() {
             return Ok(());
         }
-        let from = self.load_newest_snapshot(self.log_end_offset, now)?;
+        let from = self.load_newest_snapshot(self.log_end_offset, now)?.unwrap_or(self.log_start_offset);
         self.replay_producers(from, self.log_end_offset)
     }
 
@@ -235,7 +236,9 @@ impl Log {
             let Log { segments, config, .. } = self;
             segments[before].repair_indexes(disk.as_ref(), config)?;
         }
-        let from = self.load_newest_snapshot(base, now)?;
+        // Deleted records that are in a segment still may be sent again: who wrote them is looked for from its beginning.
+        let without = self.log_start_offset.min(self.segments[first].base_offset);
+        let from = self.load_newest_snapshot(base, now)?.unwrap_or(without);
         self.replay_producers(from.max(self.segments[0].base_offset), base)?;
         let mut end = base;
         for at in first..self.segments.len() {

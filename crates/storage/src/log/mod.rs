@@ -135,7 +135,7 @@ impl Log {
         self.epochs.latest().map(|(epoch, _)| epoch)
     }
 
-    /// Notes where an epoch starts. It is on disk before the first batch of that epoch is.
+    /// Notes where an epoch starts. It is on disk before the recovery point passes the first batch of that epoch.
     pub fn assign_epoch(&mut self, epoch: i32, start_offset: i64) -> Result<(), LogError> {
         self.epochs.assign(epoch, start_offset);
         Ok(())

@@ -331,6 +331,25 @@ fn delete_records() {
 }
 
 #[test]
+fn who_wrote_deleted_records_is_known_after_a_kill() {
+    let disk = disk();
+    let mut log = open(&disk, LogConfig::default());
+    let write = |log: &mut Log, sequence| log.append_as_leader(of_producer(7, 0, sequence, 1), 0, Origin::Client, at(0)).unwrap();
+    for sequence in 0..3 {
+        assert!(!write(&mut log, sequence).duplicate);
+    }
+    log.set_high_watermark(3);
+    log.delete_records_before(3, at(0)).unwrap();
+    log.flush(3, at(0)).unwrap();
+    drop(log);
+    // Everything is flushed, so nothing is recovered; and nothing that is still to be read has a producer.
+    let mut log = open_with(&disk, LogConfig::default(), LogOpen { log_start_offset: 3, recovery_point: 3, ..LogOpen::default() });
+    let again = write(&mut log, 2);
+    assert!(again.duplicate && again.first_offset == 2);
+    assert!(!write(&mut log, 3).duplicate);
+}
+
+#[test]
 fn truncation() {
     let disk = disk();
     let mut log = open(&disk, small());

@@ -79,14 +79,14 @@ impl Log {
         for beyond in self.snapshots.range(self.log_end_offset + 1..).copied().collect::<Vec<_>>() {
             self.remove_snapshot(beyond)?;
         }
-        let from = self.load_newest_snapshot(self.log_end_offset, now)?;
+        let from = self.load_newest_snapshot(self.log_end_offset, now)?.unwrap_or(self.log_start_offset);
         self.replay_producers(from, self.log_end_offset)?;
         self.producers.on_high_watermark(self.high_watermark);
         Ok(())
     }
 
-    /// Loads the newest readable snapshot at or below `offset`; returns where replay must go on.
-    pub(super) fn load_newest_snapshot(&mut self, offset: i64, now: Now) -> Result<i64, LogError> {
+    /// Loads the newest readable snapshot at or below `offset`, if there is one; returns where replay must go on.
+    pub(super) fn load_newest_snapshot(&mut self, offset: i64, now: Now) -> Result<Option<i64>, LogError> {
         while let Some(at) = self.snapshots.range(self.log_start_offset..=offset.max(self.log_start_offset)).next_back().copied() {
             let path = self.dir.join(file_name(at, SNAPSHOT));
             let decoded = match self.disk.read(&path) {
@@ -97,7 +97,7 @@ impl Log {
             match decoded {
                 Ok(entries) => {
                     self.producers.load(entries, now.wall_ms, self.config.producer_id_expiration_ms);
-                    return Ok(at);
+                    return Ok(Some(at));
                 }
                 Err(problem) => {
                     tracing::warn!(file = %path.display(), problem, "producer snapshot is not used; its batches are read again");
@@ -105,7 +105,7 @@ impl Log {
                 }
             }
         }
-        Ok(self.log_start_offset)
+        Ok(None)
     }
 
     /// Reads the headers of batches in `from..to` and applies those that have a producer.

@@ -50,6 +50,7 @@ fn write(partition: &Partition, count: usize) {
         }
         log.set_high_watermark(log.log_end_offset());
         log.roll(now(0)).unwrap();
+        log.flush(log.log_end_offset(), now(0)).unwrap();
     });
 }
 

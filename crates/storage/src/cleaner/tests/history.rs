@@ -50,6 +50,7 @@ impl History {
             }
             log.set_high_watermark(log.log_end_offset());
         }
+        log.flush(log.log_end_offset(), at(self.clock_ms)).unwrap();
     }
 
     /// So that nothing holds the last stable offset back.

@@ -79,7 +79,8 @@ fn clean_with(cleaner: &mut Cleaner, log: Log, checkpoint: Option<i64>, now: Now
     (shared.0.into_inner().unwrap(), cleaned)
 }
 
-fn clean(log: Log, checkpoint: Option<i64>, now: Now) -> (Log, Cleaned) {
+fn clean(mut log: Log, checkpoint: Option<i64>, now: Now) -> (Log, Cleaned) {
+    log.flush(log.log_end_offset(), now).unwrap();
     let (log, cleaned) = clean_with(&mut cleaner(), log, checkpoint, now);
     (log, cleaned.unwrap())
 }
@@ -91,6 +92,23 @@ fn put(log: &mut Log, records: &[(&str, Option<&str>)], ms: i64) {
     }
     log.append_as_leader(builder.build().unwrap(), 0, Origin::Client, at(ms)).unwrap();
     log.set_high_watermark(log.log_end_offset());
+    log.flush(log.log_end_offset(), at(ms)).unwrap();
+}
+
+#[test]
+fn what_is_not_flushed_is_no_reason_to_drop_what_is() {
+    let disk = disk();
+    let mut log = open(&disk, config(), LogOpen::default());
+    put(&mut log, &[("a", Some("1"))], 0);
+    log.roll(at(1)).unwrap();
+    let mut builder = BatchBuilder::new(BatchFields::default());
+    builder.append(T0, Some(b"a"), Some(b"2"), &[]);
+    log.append_as_leader(builder.build().unwrap(), 0, Origin::Client, at(1)).unwrap();
+    log.set_high_watermark(2);
+    log.roll(at(2)).unwrap();
+    assert_eq!(log.to_clean(None, at(3)).unwrap().first_uncleanable_offset, 1);
+    log.flush(2, at(3)).unwrap();
+    assert_eq!(log.to_clean(None, at(3)).unwrap().first_uncleanable_offset, 2);
 }
 
 /// All batches, read as a consumer does.
