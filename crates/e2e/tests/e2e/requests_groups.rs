@@ -11,15 +11,23 @@ use wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchR
 use wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use wire::messages::*;
 
-use crate::requests::{Asker, both, create};
+use crate::requests::{Asker, both_with, create};
 use crate::requests_moves::moves;
 
 const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
 
+/// Heartbeats a second apart: while a group moves Gregor asks for that at most, however long the configured interval is.
+const PROPERTIES: &[&str] = &[
+    "offsets.topic.num.partitions=1",
+    "group.consumer.assignment.interval.ms=0",
+    "group.consumer.min.heartbeat.interval.ms=1000",
+    "group.consumer.heartbeat.interval.ms=1000",
+];
+
 #[test]
 fn consumer_group_requests() {
-    both("requests-groups", include_str!("../../known/requests_groups.txt"), |a| {
+    both_with("requests-groups", include_str!("../../known/requests_groups.txt"), PROPERTIES, |a| {
         create(a, &["g-one", "g-two"]);
         let ids = topic_ids(a);
         coordinator_serves(a);
