@@ -250,7 +250,7 @@ impl State {
         if self.checkpoints.get(dir).is_some_and(|offsets| offsets.contains_key(name)) {
             return;
         }
-        let from = self.checkpoints.iter_mut().find_map(|(other, offsets)| Some((other.clone(), offsets.remove(name)?)));
+        let from = self.checkpoints.iter_mut().find_map(|(other, offsets)| offsets.remove(name).map(|offset| (other.clone(), offset)));
         if let Some((other, offset)) = from {
             self.unwritten.insert(other);
             self.set_checkpoint(dir, name, offset);
