@@ -211,7 +211,7 @@ fn take_place(
     };
     let mut log = Log::open(set.disk.clone(), path, name, future.topic_id(), old.config().clone(), open, now)?;
     if leader_epoch >= 0 && log.latest_epoch().is_none_or(|latest| latest < leader_epoch) {
-        log.assign_epoch(leader_epoch, log.log_end_offset())?;
+        log.assign_epoch(leader_epoch, log.log_end_offset());
     }
     let unique = Uuid::from_u128(u128::from(now.mono.as_nanos()) ^ future.topic_id().unwrap_or_default().as_u128());
     set.adopt_deleted_dir(old.rename_for_delete(unique)?, now);

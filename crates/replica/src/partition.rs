@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
-use storage::{AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogError, ReadLimit, Verification, VerificationGuard};
+use storage::{AppendError, AppendInfo, AppendOrigin, Log, LogConfig, ReadLimit, Verification, VerificationGuard};
 use wire::ErrorCode;
 
 /// How many replicas must have a record before the producer is answered.
@@ -162,10 +162,10 @@ impl Partition {
     }
 
     /// Takes over what the controller decided. A new leader epoch is noted in the log before its first batch.
-    pub fn apply(self: &Arc<Self>, registration: &metadata::Partition) -> Result<(), LogError> {
+    pub fn apply(self: &Arc<Self>, registration: &metadata::Partition) {
         let mut state = self.state.lock();
         if registration.partition_epoch < state.partition_epoch {
-            return Ok(());
+            return;
         }
         let new_epoch = registration.leader_epoch > state.leader_epoch;
         state.leader = registration.leader;
@@ -174,10 +174,9 @@ impl Partition {
         state.isr = registration.isr.clone();
         state.replica_count = registration.replicas.len();
         let leads = state.leader == self.broker_id;
-        let mut result = Ok(());
         if let (true, true, Some(log)) = (leads, new_epoch, state.log.as_mut()) {
             let end = log.log_end_offset();
-            result = log.assign_epoch(registration.leader_epoch, end);
+            log.assign_epoch(registration.leader_epoch, end);
         }
         // Whoever waits here must look again: the leader may be another, the in-sync replicas fewer.
         advance(self.broker_id, &mut state);
@@ -186,7 +185,6 @@ impl Partition {
         wake(woken);
         // What an unclean stop left unflushed is not readable until it is.
         self.request_flush(Log::flush_required);
-        result
     }
 
     /// Counts what is written here against the room in the log's directory, which may be another now.

@@ -262,11 +262,13 @@ impl PartitionSet {
                 Ok(partition) => partition,
                 Err(error) => {
                     let partition = self.insert_offline(TopicPartition::new(&*topic.name, index), topic.id);
-                    return partition.apply(registration).and(Err(error));
+                    partition.apply(registration);
+                    return Err(error);
                 }
             },
         };
-        partition.apply(registration)
+        partition.apply(registration);
+        Ok(())
     }
 
     /// Whether the log of this partition may lie in a directory that has failed: then no other may be begun in its place. Of what was there

@@ -37,8 +37,7 @@ pub async fn live(place: Place) {
             member.place.failed();
         }
     }
-    member.place.own(Vec::new());
-    member.place.change(|seat| (seat.joined, seat.acknowledged) = (false, false));
+    member.place.leave();
 }
 
 impl Member {

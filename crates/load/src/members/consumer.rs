@@ -31,8 +31,7 @@ pub async fn live(place: Place) {
             member.say_all = true;
         }
     }
-    member.place.own(Vec::new());
-    member.place.change(|seat| (seat.joined, seat.acknowledged) = (false, false));
+    member.place.leave();
 }
 
 impl Member {

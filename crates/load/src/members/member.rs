@@ -70,6 +70,12 @@ impl Place {
         self.shared.changed.notify_one();
     }
 
+    /// Nobody sits here any more, and nothing is owned from here.
+    pub fn leave(&self) {
+        self.own(Vec::new());
+        self.change(|seat| (seat.joined, seat.acknowledged) = (false, false));
+    }
+
     pub fn owned(&self) -> Vec<i32> {
         self.shared.ledger.borrow().seats[self.seat].owned.clone()
     }

@@ -51,7 +51,7 @@ impl World {
         self.replicas.open(task, &Image::default(), self.now).unwrap();
         let partition = self.replicas.get("t", index).unwrap();
         let registration = PartitionRecord { replicas: vec![BROKER], isr: vec![BROKER], leader: BROKER, ..PartitionRecord::default() };
-        partition.apply(&metadata::Partition::from_record(&registration).unwrap()).unwrap();
+        partition.apply(&metadata::Partition::from_record(&registration).unwrap());
         partition
     }
 
@@ -160,7 +160,7 @@ fn a_flush_that_cannot_begin_is_tried_again() {
     let partition = world.partition(0);
     let done = world.append(&partition, Acks::All);
     // A new epoch is noted in a file before records are flushed, and that fails.
-    partition.with_log(|log| log.assign_epoch(5, log.log_end_offset())).unwrap().unwrap();
+    partition.with_log(|log| log.assign_epoch(5, log.log_end_offset())).unwrap();
     world.disk.fail_after(Some(0));
     assert!(world.run_flush());
     assert!(!is_done(&partition.watch_append(done.required_high_watermark, Acks::All, Waker::noop())));

@@ -136,9 +136,8 @@ impl Log {
     }
 
     /// Notes where an epoch starts. It is on disk before the recovery point passes the first batch of that epoch.
-    pub fn assign_epoch(&mut self, epoch: i32, start_offset: i64) -> Result<(), LogError> {
+    pub fn assign_epoch(&mut self, epoch: i32, start_offset: i64) {
         self.epochs.assign(epoch, start_offset);
-        Ok(())
     }
 
     /// (epoch, end offset): the largest known epoch not above the asked one; None if nothing is known.
