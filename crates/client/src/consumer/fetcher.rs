@@ -23,6 +23,8 @@ use wire::messages::{FetchRequest, FetchResponse};
 
 /// The newest version of Fetch that names topics.
 const LAST_VERSION_WITH_NAMES: i16 = 12;
+/// From here on Fetch knows sessions (KIP-227).
+const SESSIONS: i16 = 7;
 /// How many answers per partition may wait for the application: one to take from while the next is under way.
 const FETCHES_AHEAD: usize = 2;
 
@@ -60,6 +62,13 @@ pub async fn run(shared: Arc<Shared>) {
         next_commit,
     };
     loop {
+        let end = shared.state().end_of_fetches.take();
+        if let Some(end) = end {
+            fetcher.close_sessions().await;
+            // The consumer may be gone already.
+            let _ = end.send(());
+            return;
+        }
         let next = fetcher.turn();
         let deadline = next.map(|next| shared.cluster.clock().to_tokio(next));
         let sleep = async {
@@ -202,6 +211,23 @@ impl Fetcher {
         }
     }
 
+    /// So that brokers need not remember them until their cache is full. Waits behind fetches that are under way, as Java does.
+    async fn close_sessions(&mut self) {
+        let deadline = self.shared.now() + self.shared.config.connection.request_timeout;
+        let mut closing = tokio::task::JoinSet::new();
+        for (node, session) in std::mem::take(&mut self.sessions) {
+            let (Some(part), Some(connection)) = (session.close(), self.shared.cluster.existing_connection(node)) else { continue };
+            let Ok(version) = connection.versions.choose::<FetchRequest>(SESSIONS, i16::MAX, connection.name()) else { continue };
+            let request = FetchRequest { session_id: part.id, session_epoch: part.epoch, ..Default::default() };
+            closing.spawn(async move {
+                if let Err(error) = connection.request(&request, version, deadline).await {
+                    tracing::debug!(node, session = request.session_id, "the fetch session was not closed: {error}");
+                }
+            });
+        }
+        closing.join_all().await;
+    }
+
     fn connect(&mut self, node: i32) {
         if !self.connecting.insert(node) {
             return;
@@ -254,12 +280,12 @@ impl Fetcher {
         tracing::trace!(node, version, session = request.session_id, epoch = request.session_epoch, ?asked, "fetch");
         let (events, answered) = (self.events.clone(), connection.clone());
         let sent = self.shared.now();
-        let deadline = self.shared.now() + config.connection.request_timeout.max(config.fetch_max_wait * 2);
+        let deadline = sent + config.connection.request_timeout.max(config.fetch_max_wait * 2);
         let sink = Box::new(move |result| {
             // The fetcher may be gone already.
             let _ = events.send(Event::Fetched { node, version, connection: answered, asked, sent, result });
         });
-        connection.send(&request, version, deadline, sink);
+        connection.send(&request, version, sent, deadline, sink);
     }
 
     fn handle(&mut self, event: Event) {

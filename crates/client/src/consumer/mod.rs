@@ -24,7 +24,7 @@ use crate::core::completed_fetch::CompletedFetch;
 use crate::core::subscription::Need;
 use crate::driver::Cluster;
 use crate::error::{Error, Result};
-use base::TopicPartition;
+use base::{Instant, TopicPartition};
 use config::{ConsumerConfig, GroupProtocol};
 use shared::{Change, Leave, Shared, Subscription, join};
 use std::collections::BTreeSet;
@@ -286,6 +286,17 @@ impl Consumer {
         }
     }
 
+    async fn end_fetches(&self, deadline: Instant) {
+        let (end, ended) = oneshot::channel();
+        self.shared.state().end_of_fetches = Some(end);
+        self.shared.fetch.notify_one();
+        tokio::select! {
+            // An error is the end of the fetcher, which is as good.
+            _ = ended => {}
+            () = self.shared.cluster.thread().sleep_until(deadline) => tracing::debug!("closing the fetch sessions took too long"),
+        }
+    }
+
     /// Commits (with auto commit), leaves the group and ends the consumer, all within `timeout`.
     pub async fn close(self, timeout: Duration) -> Result<()> {
         self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await
@@ -314,10 +325,12 @@ impl Consumer {
             }
             result
         };
-        tokio::select! {
+        let result = tokio::select! {
             result = work => result,
-            () = expiry => Err(Error::Timeout(format!("the consumer was not closed within {} ms", timeout.as_millis()))),
-        }
+            () = expiry => return Err(Error::Timeout(format!("the consumer was not closed within {} ms", timeout.as_millis()))),
+        };
+        self.end_fetches(deadline).await;
+        result
     }
 }
 

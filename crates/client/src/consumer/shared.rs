@@ -57,6 +57,8 @@ pub struct State {
     pub subscriptions: u64,
     pub polls_at_subscription: u64,
     pub leave: Option<Leave>,
+    /// No more fetches; told when their sessions are closed.
+    pub end_of_fetches: Option<oneshot::Sender<()>>,
     /// The application wants a rebalance, and why.
     pub rebalance_wanted: Option<String>,
     pub last_auto_commit: Offsets,

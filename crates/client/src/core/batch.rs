@@ -269,7 +269,9 @@ pub struct BatchOutcome {
 #[derive(Debug, Default)]
 struct OutcomeState {
     outcome: Option<Outcome>,
-    wakers: Vec<Waker>,
+    /// As a rule one waits for it.
+    first: Option<Waker>,
+    others: Vec<Waker>,
 }
 
 #[derive(Clone, Debug)]
@@ -310,11 +312,9 @@ impl BatchOutcome {
                 return;
             }
             state.outcome = Some(outcome);
-            std::mem::take(&mut state.wakers)
+            state.first.take().into_iter().chain(std::mem::take(&mut state.others))
         };
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.for_each(Waker::wake);
     }
 
     /// (base offset plus index, log append time) of record `index`, following splits.
@@ -327,8 +327,10 @@ impl BatchOutcome {
                 match &state.outcome {
                     Some(outcome) => outcome.clone(),
                     None => {
-                        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-                            state.wakers.push(waker.clone());
+                        if state.first.is_none() {
+                            state.first = Some(waker.clone());
+                        } else if !state.first.iter().chain(&state.others).any(|known| known.will_wake(waker)) {
+                            state.others.push(waker.clone());
                         }
                         return Poll::Pending;
                     }

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use wire::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use wire::{ErrorCode, messages::FetchResponse};
 
+/// Ends a session (`FetchMetadata.FINAL_EPOCH`).
+const FINAL_EPOCH: i32 = -1;
+
 /// What is asked of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -78,6 +81,12 @@ impl FetchSession {
         };
         self.known = wanted;
         request
+    }
+
+    /// The last request: the broker forgets the session. None if it has none.
+    pub fn close(self) -> Option<SessionRequest> {
+        let all = SessionRequest { id: self.id, epoch: FINAL_EPOCH, topics: Vec::new(), forgotten: Vec::new(), all_ids: true };
+        (self.id != 0).then_some(all)
     }
 
     /// What was asked of a partition in the last request.

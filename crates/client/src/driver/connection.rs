@@ -228,24 +228,23 @@ impl Connection {
     }
 
     /// Sends `request` in `version`; `sink` gets the answer or the failure, exactly once. Requests leave in the order of the calls.
-    pub fn send<R: Request>(&self, request: &R, version: i16, deadline: Instant, sink: ResponseSink) {
+    pub fn send<R: Request>(&self, request: &R, version: i16, now: Instant, deadline: Instant, sink: ResponseSink) {
         let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         match wire::encode_request(request, version, correlation_id, Some(&self.client_id)) {
             Ok(segments) => {
                 let header_version = R::KEY.response_header_version(version);
-                let sent = self.shared.thread.clock().mono();
-                let in_flight = InFlight { correlation_id, header_version, deadline, sent, api: R::KEY.name(), sink };
-                self.hand_over(segments, sent, Awaited::Answer(in_flight));
+                let in_flight = InFlight { correlation_id, header_version, deadline, sent: now, api: R::KEY.name(), sink };
+                self.hand_over(segments, now, Awaited::Answer(in_flight));
             }
             Err(error) => sink(Err(unencodable(R::KEY.name(), version, &error))),
         }
     }
 
     /// Sends a request that the broker does not answer (Produce with acks=0). `sink` gets an empty body once the bytes are written.
-    pub fn send_without_response<R: Request>(&self, request: &R, version: i16, sink: ResponseSink) {
+    pub fn send_without_response<R: Request>(&self, request: &R, version: i16, now: Instant, sink: ResponseSink) {
         let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         match wire::encode_request(request, version, correlation_id, Some(&self.client_id)) {
-            Ok(segments) => self.hand_over(segments, self.shared.thread.clock().mono(), Awaited::Written(sink)),
+            Ok(segments) => self.hand_over(segments, now, Awaited::Written(sink)),
             Err(error) => sink(Err(unencodable(R::KEY.name(), version, &error))),
         }
     }
@@ -297,7 +296,7 @@ impl Connection {
     async fn request_bytes<R: Request>(&self, request: &R, version: i16, deadline: Instant) -> Result<Bytes> {
         let (sender, receiver) = oneshot::channel();
         // The receiver may be gone: then nobody wants the answer.
-        self.send(request, version, deadline, Box::new(move |result| drop(sender.send(result))));
+        self.send(request, version, self.shared.thread.clock().mono(), deadline, Box::new(move |result| drop(sender.send(result))));
         receiver.await.unwrap_or_else(|_| Err(Error::Closed("the client was closed".into())))
     }
 

@@ -3,6 +3,7 @@
 
 mod config;
 mod coordinate;
+mod inbox;
 mod intercept;
 mod plugins;
 mod record;
@@ -22,6 +23,7 @@ use crate::metrics::{Metric, Snapshot};
 use crate::types::PartitionInfo;
 use base::Instant;
 use config::ProducerConfig;
+use inbox::Inbox;
 use intercept::Interceptors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,8 +46,7 @@ struct Inner {
 struct Shared {
     config: ProducerConfig,
     accumulator: Mutex<Accumulator>,
-    /// Something new for the sender task.
-    work: Notify,
+    inbox: Inbox<sender::Event>,
     /// Memory was freed.
     memory: Notify,
     /// Batches were finished.
@@ -208,7 +209,7 @@ impl Producer {
                 return TrySendError::Failed(error);
             }
             Blocked::Metadata => self.inner.cluster.want_topics([record.topic]),
-            Blocked::Memory(_) => self.inner.shared.work.notify_one(),
+            Blocked::Memory(_) => self.inner.shared.inbox.wake(),
         }
         TrySendError::WouldBlock
     }
@@ -221,7 +222,7 @@ impl Producer {
         }
         let appended = shared.accumulator().append(record, wall_ms, || shared.clock.mono(), tag, handle)?;
         if appended.wake {
-            shared.work.notify_one();
+            shared.inbox.wake();
         }
         Ok(appended)
     }
@@ -308,7 +309,7 @@ impl Producer {
         if shared.accumulator().available_memory() >= bytes {
             return Ok(());
         }
-        shared.work.notify_one();
+        shared.inbox.wake();
         let result = tokio::select! {
             () = freed => Ok(()),
             () = self.inner.cluster.thread().sleep_until(deadline) => {
@@ -330,7 +331,7 @@ impl Producer {
     pub async fn flush(&self) -> Result<()> {
         let shared = &self.inner.shared;
         let flush = FlushWait::new(shared);
-        shared.work.notify_one();
+        shared.inbox.wake();
         loop {
             let progress = shared.progress.notified();
             let mut progress = std::pin::pin!(progress);
@@ -347,7 +348,7 @@ impl Producer {
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         let shared = &self.inner.shared;
         shared.accumulator().close();
-        shared.work.notify_one();
+        shared.inbox.wake();
         let timely = tokio::select! {
             result = self.finish(timeout) => result.is_ok(),
             () = self.inner.cluster.thread().sleep(timeout) => false,
@@ -482,7 +483,7 @@ impl ProducerBuilder {
         };
         let shared = Arc::new(Shared {
             accumulator: Mutex::new(Accumulator::new(config.accumulator.clone(), fastrand::Rng::new())),
-            work: Notify::new(),
+            inbox: Inbox::new(),
             memory: Notify::new(),
             progress: Notify::new(),
             listener: self.listener,
@@ -491,6 +492,7 @@ impl ProducerBuilder {
             config,
         });
         cluster.thread().spawn(sender::run(cluster.clone(), shared.clone()));
+        cluster.thread().spawn(sender::follow_metadata(cluster.clone(), shared.clone()));
         Ok(Producer { inner: Arc::new(Inner { cluster, shared }) })
     }
 }

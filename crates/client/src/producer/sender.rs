@@ -12,9 +12,11 @@ use crate::driver::{Cluster, CoordinatorKind};
 use crate::error::Error;
 use base::{TopicPartition, Uuid};
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use wire::{ErrorCode, Records};
@@ -24,14 +26,7 @@ const LAST_VERSION_WITH_NAMES: i16 = 12;
 /// The newest version of Produce that does not add partitions to a transaction (KIP-890).
 const LAST_VERSION_WITHOUT_ADDING: i16 = 11;
 
-enum Event {
-    Answer {
-        request: u64,
-        node: i32,
-        version: i16,
-        connection: Arc<Connection>,
-        result: Result<Bytes, Error>,
-    },
+pub(super) enum Event {
     /// A connection attempt ended, well or badly.
     Connected(i32),
     ProducerId(Result<ProducerId, Error>),
@@ -47,13 +42,11 @@ enum Event {
 struct Sender {
     cluster: Cluster,
     shared: Arc<Shared>,
-    events: mpsc::UnboundedSender<Event>,
-    in_flight: HashMap<i32, usize>,
+    /// Requests that are not answered yet, by node.
+    in_flight: BTreeMap<i32, Arc<AtomicUsize>>,
     connecting: HashSet<i32>,
     asking_for_id: bool,
     coordinators: Coordinators,
-    /// For matching answers by topic id; topics never change their place in the accumulator.
-    topics_in_request: HashMap<u64, Vec<(usize, Arc<str>, Uuid)>>,
 }
 
 /// However the task ends, nobody waits for it in vain.
@@ -61,6 +54,7 @@ struct EndOfSender(Arc<Shared>);
 
 impl Drop for EndOfSender {
     fn drop(&mut self) {
+        self.0.inbox.close();
         self.0.accumulator().abort(&Error::Closed("Producer is closed forcefully.".into()));
         report(&self.0);
         self.0.progress.notify_waiters();
@@ -69,19 +63,15 @@ impl Drop for EndOfSender {
 
 pub(super) async fn run(cluster: Cluster, shared: Arc<Shared>) {
     let _end = EndOfSender(shared.clone());
-    let mut metadata = cluster.watch_metadata();
-    let (events, mut received) = mpsc::unbounded_channel();
     let mut sender = Sender {
         cluster,
-        shared,
-        events,
-        in_flight: HashMap::new(),
+        shared: shared.clone(),
+        in_flight: BTreeMap::new(),
         connecting: HashSet::new(),
         asking_for_id: false,
         coordinators: Coordinators::default(),
-        topics_in_request: HashMap::new(),
     };
-    let shared = sender.shared.clone();
+    let mut events = Vec::new();
     // Set anew only for an earlier time: mostly it is one that is never reached, such as the delivery timeout of what leaves now.
     let mut sleep = std::pin::pin!(sender.cluster.thread().sleep_until(base::Instant::FAR_FUTURE));
     let mut wakes_at = base::Instant::FAR_FUTURE;
@@ -92,26 +82,31 @@ pub(super) async fn run(cluster: Cluster, shared: Arc<Shared>) {
             sleep.as_mut().reset(sender.cluster.clock().to_tokio(next));
             wakes_at = next;
         }
-        tokio::select! {
-            biased;
-            event = received.recv() => {
-                let mut event = event;
-                while let Some(now) = event {
-                    sender.handle(now);
-                    event = received.try_recv().ok();
-                }
-                report(&shared);
+        poll_fn(|context| {
+            if shared.inbox.poll(context.waker(), &mut events).is_ready() {
+                return Poll::Ready(());
             }
-            changed = metadata.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                let cache = metadata.borrow_and_update().clone();
-                shared.accumulator().update_metadata(&cache, None);
+            if wakes_at == base::Instant::FAR_FUTURE {
+                return Poll::Pending;
             }
-            () = shared.work.notified() => {}
-            () = &mut sleep, if wakes_at < base::Instant::FAR_FUTURE => wakes_at = base::Instant::FAR_FUTURE,
+            sleep.as_mut().poll(context).map(|()| wakes_at = base::Instant::FAR_FUTURE)
+        })
+        .await;
+        for event in events.drain(..) {
+            sender.handle(event);
         }
+        report(&shared);
+    }
+}
+
+/// Tells the accumulator of new leaders and partitions, as long as the client lives.
+pub(super) async fn follow_metadata(cluster: Cluster, shared: Arc<Shared>) {
+    let mut metadata = cluster.watch_metadata();
+    drop(cluster);
+    while metadata.changed().await.is_ok() {
+        let cache = metadata.borrow_and_update().clone();
+        shared.accumulator().update_metadata(&cache, None);
+        shared.inbox.wake();
     }
 }
 
@@ -121,7 +116,8 @@ impl Sender {
         loop {
             let now = self.cluster.clock().mono();
             let (cluster, in_flight, max) = (&self.cluster, &self.in_flight, self.shared.config.max_in_flight);
-            let can_send = |node: i32| in_flight.get(&node).copied().unwrap_or(0) < max && cluster.existing_connection(node).is_some();
+            let room = |node: i32| in_flight.get(&node).is_none_or(|count| count.load(Ordering::Relaxed) < max);
+            let can_send = |node: i32| room(node) && cluster.existing_connection(node).is_some();
             let drained = self.shared.accumulator().drain(now, can_send);
             report(&self.shared);
             if drained.need_metadata {
@@ -141,11 +137,12 @@ impl Sender {
                 need_producer_id = drained.need_producer_id,
                 "drained"
             );
-            let idle = drained.requests.is_empty();
+            let due = drained.next.is_some_and(|next| next <= now);
+            let again = !drained.requests.is_empty() && (drained.more || due);
             for request in drained.requests {
-                self.send(request);
+                self.send(request, now);
             }
-            if idle {
+            if !again {
                 let look_again = self.go_on_with_transaction(now);
                 return drained.next.into_iter().chain(look_again).min();
             }
@@ -169,11 +166,10 @@ impl Sender {
         let (kind, key) = coordinate::target(&request);
         let known = self.coordinators.of(kind, &key);
         tracing::trace!(?request, ?known, "transaction");
-        let (cluster, events) = (self.cluster.clone(), self.events.clone());
+        let (cluster, shared) = (self.cluster.clone(), self.shared.clone());
         self.cluster.thread().spawn(async move {
             let (node, answer) = coordinate::carry_out(&cluster, request, known).await;
-            // The sender may be gone already.
-            let _ = events.send(Event::Transaction { kind, key, node, answer });
+            shared.inbox.post(Event::Transaction { kind, key, node, answer });
         });
     }
 
@@ -181,7 +177,7 @@ impl Sender {
         if self.cluster.existing_connection(node).is_some() || !self.connecting.insert(node) {
             return;
         }
-        let (cluster, events) = (self.cluster.clone(), self.events.clone());
+        let (cluster, shared) = (self.cluster.clone(), self.shared.clone());
         self.cluster.thread().spawn(async move {
             let deadline = cluster.clock().mono() + cluster.config().connection_setup_timeout_max;
             if let Err(error) = cluster.connection(node, deadline).await {
@@ -190,8 +186,7 @@ impl Sender {
                 cluster.refresh_metadata();
                 tokio::time::sleep(cluster.config().reconnect_backoff).await;
             }
-            // The sender may be gone already.
-            let _ = events.send(Event::Connected(node));
+            shared.inbox.post(Event::Connected(node));
         });
     }
 
@@ -199,25 +194,20 @@ impl Sender {
         if std::mem::replace(&mut self.asking_for_id, true) {
             return;
         }
-        let (cluster, events) = (self.cluster.clone(), self.events.clone());
+        let (cluster, shared) = (self.cluster.clone(), self.shared.clone());
         self.cluster.thread().spawn(async move {
             let deadline = cluster.clock().mono() + cluster.config().request_timeout;
             let result = init_producer_id(&cluster, deadline).await;
             if result.as_ref().is_err_and(Error::is_retriable) {
                 tokio::time::sleep(cluster.config().retry_backoff).await;
             }
-            let _ = events.send(Event::ProducerId(result));
+            shared.inbox.post(Event::ProducerId(result));
         });
     }
 
-    fn send(&mut self, mut request: Request) {
-        let now = self.cluster.clock().mono();
+    fn send(&mut self, mut request: Request, now: base::Instant) {
         let Some(connection) = self.cluster.existing_connection(request.node) else {
-            let error = Error::Disconnected("the connection was lost before the request left".into());
-            let mut accumulator = self.shared.accumulator();
-            accumulator.sent(request.id, request.batches);
-            accumulator.fail_request(request.id, now, &error);
-            return;
+            return self.refuse(request, now, &Error::Disconnected("the connection was lost before the request left".into()));
         };
         let codec = self.shared.config.codec;
         let transaction =
@@ -230,72 +220,85 @@ impl Sender {
                 Ok(bytes) => sealed.push(bytes),
                 Err(error) => {
                     let error = Error::CorruptRecord(format!("a batch could not be compressed: {error}"));
-                    let mut accumulator = self.shared.accumulator();
-                    accumulator.sent(request.id, request.batches);
-                    accumulator.fail_request(request.id, now, &Error::broker(ErrorCode::UnknownServerError, Some(error.to_string())));
-                    return;
+                    return self.refuse(request, now, &Error::broker(ErrorCode::UnknownServerError, Some(error.to_string())));
                 }
             }
         }
-        let (mut message, topics) = self.produce_request(&request.batches, sealed);
-        message.transactional_id = transaction.map(|(id, _)| id);
-        let newest = match topics.iter().any(|(_, _, id)| id.is_zero()) {
+        let topics = self.topics_of(&request.batches);
+        let newest = match topics.iter().any(|topic| topic.id.is_zero()) {
             _ if without_adding => LAST_VERSION_WITHOUT_ADDING,
             true => LAST_VERSION_WITH_NAMES,
             false => i16::MAX,
         };
-        let version = connection.versions.choose::<ProduceRequest>(3, newest, connection.name());
-        let (id, node) = (request.id, request.node);
-        self.shared.accumulator().sent(id, request.batches);
-        let version = match version {
+        let version = match connection.versions.choose::<ProduceRequest>(3, newest, connection.name()) {
             Ok(version) => version,
-            Err(error) => {
-                self.shared.accumulator().fail_request(id, now, &error);
-                return;
-            }
+            Err(error) => return self.refuse(request, now, &error),
         };
+        let message = self.produce_request(&request.batches, sealed, &topics, version, transaction.map(|(id, _)| id));
+        let Request { id, node, batches, .. } = request;
+        self.shared.accumulator().sent(id, batches);
         tracing::trace!(id, node, batches = message.topic_data.iter().map(|topic| topic.partition_data.len()).sum::<usize>(), "produce");
-        self.topics_in_request.insert(id, topics);
-        *self.in_flight.entry(node).or_default() += 1;
-        let (events, answered) = (self.events.clone(), connection.clone());
-        let sink = Box::new(move |result| {
-            // The sender may be gone already.
-            let _ = events.send(Event::Answer { request: id, node, version, connection: answered, result });
-        });
+        let in_flight = self.in_flight.entry(node).or_default().clone();
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        let awaited = Awaited { request: id, version, topics, in_flight, connection: connection.clone() };
+        let (cluster, shared) = (self.cluster.clone(), self.shared.clone());
+        // On the network thread, by the connection that read it: the sender is woken only if there is more to send.
+        let sink = Box::new(move |result| awaited.answered(&cluster, &shared, result));
         if message.acks == 0 {
-            connection.send_without_response(&message, version, sink);
+            connection.send_without_response(&message, version, now, sink);
         } else {
-            connection.send(&message, version, now + self.shared.config.request_timeout, sink);
+            connection.send(&message, version, now, now + self.shared.config.request_timeout, sink);
         }
     }
 
-    fn produce_request(&self, batches: &[Sent], sealed: Vec<Bytes>) -> (ProduceRequest, Vec<(usize, Arc<str>, Uuid)>) {
-        let mut topics: Vec<(usize, Arc<str>, Uuid)> = Vec::new();
-        let mut topic_data: Vec<TopicProduceData> = Vec::new();
+    /// It does not leave.
+    fn refuse(&self, request: Request, now: base::Instant, error: &Error) {
+        let mut accumulator = self.shared.accumulator();
+        accumulator.sent(request.id, request.batches);
+        accumulator.fail_request(request.id, now, error);
+    }
+
+    fn topics_of(&self, batches: &[Sent]) -> Vec<TopicInRequest> {
         let accumulator = self.shared.accumulator();
-        for (sent, bytes) in batches.iter().zip(sealed) {
-            let data = PartitionProduceData { index: sent.partition, records: Some(Records::from(bytes)), ..Default::default() };
-            match topics.iter().position(|(topic, _, _)| *topic == sent.topic) {
-                Some(position) => topic_data[position].partition_data.push(data),
-                None => {
-                    let (name, topic_id) = (accumulator.topic_name(sent.topic).clone(), accumulator.topic_id(sent.topic));
-                    topic_data.push(TopicProduceData {
-                        name: name.to_string(),
-                        topic_id,
-                        partition_data: vec![data],
-                        ..Default::default()
-                    });
-                    topics.push((sent.topic, name, topic_id));
-                }
+        let mut topics: Vec<TopicInRequest> = Vec::with_capacity(1);
+        for sent in batches {
+            if !topics.iter().any(|topic| topic.place == sent.topic) {
+                let (name, id) = (accumulator.topic_name(sent.topic).clone(), accumulator.topic_id(sent.topic));
+                topics.push(TopicInRequest { place: sent.topic, name, id });
             }
         }
-        let request = ProduceRequest {
+        topics
+    }
+
+    fn produce_request(
+        &self,
+        batches: &[Sent],
+        sealed: Vec<Bytes>,
+        topics: &[TopicInRequest],
+        version: i16,
+        transactional_id: Option<String>,
+    ) -> ProduceRequest {
+        let named = version <= LAST_VERSION_WITH_NAMES;
+        let topic_data = topics.iter().map(|topic| TopicProduceData {
+            name: if named { topic.name.to_string() } else { String::new() },
+            topic_id: topic.id,
+            partition_data: Vec::with_capacity(if topics.len() == 1 { batches.len() } else { 0 }),
+            ..Default::default()
+        });
+        let mut topic_data: Vec<TopicProduceData> = topic_data.collect();
+        for (sent, bytes) in batches.iter().zip(sealed) {
+            let data = PartitionProduceData { index: sent.partition, records: Some(Records::from(bytes)), ..Default::default() };
+            if let Some(place) = topics.iter().position(|topic| topic.place == sent.topic) {
+                topic_data[place].partition_data.push(data);
+            }
+        }
+        ProduceRequest {
+            transactional_id,
             acks: self.shared.config.acks,
             timeout_ms: i32::try_from(self.shared.config.request_timeout.as_millis()).unwrap_or(i32::MAX),
             topic_data,
             ..Default::default()
-        };
-        (request, topics)
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -322,48 +325,62 @@ impl Sender {
                 }
                 self.shared.progress.notify_waiters();
             }
-            Event::Answer { request, node, version, connection, result } => {
-                if let Some(count) = self.in_flight.get_mut(&node) {
-                    *count = count.saturating_sub(1);
-                }
-                let topics = self.topics_in_request.remove(&request).unwrap_or_default();
-                self.handle_answer(request, version, &connection, &topics, result);
-            }
+        }
+    }
+}
+
+/// For matching answers by topic id; topics never change their place in the accumulator.
+struct TopicInRequest {
+    place: usize,
+    name: Arc<str>,
+    id: Uuid,
+}
+
+/// A Produce request on its way.
+struct Awaited {
+    request: u64,
+    version: i16,
+    topics: Vec<TopicInRequest>,
+    in_flight: Arc<AtomicUsize>,
+    connection: Arc<Connection>,
+}
+
+impl Awaited {
+    fn answered(self, cluster: &Cluster, shared: &Shared, result: Result<Bytes, Error>) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        tracing::trace!(request = self.request, ok = result.is_ok(), "answer");
+        if self.take_in(cluster, shared, result) {
+            cluster.refresh_metadata();
+        }
+        report(shared);
+        if shared.accumulator().has_work() {
+            shared.inbox.wake();
         }
     }
 
-    fn handle_answer(
-        &mut self,
-        request: u64,
-        version: i16,
-        connection: &Connection,
-        topics: &[(usize, Arc<str>, Uuid)],
-        result: Result<Bytes, Error>,
-    ) {
-        let now = self.cluster.clock().mono();
-        tracing::trace!(request, ok = result.is_ok(), "answer");
-        if self.shared.config.acks == 0 && result.is_ok() {
+    /// Returns whether metadata looks stale.
+    fn take_in(&self, cluster: &Cluster, shared: &Shared, result: Result<Bytes, Error>) -> bool {
+        let now = cluster.clock().mono();
+        if shared.config.acks == 0 && result.is_ok() {
             let written = |_, _| Some(PartitionAnswer { base_offset: -1, log_append_time: -1, ..Default::default() });
-            self.shared.accumulator().complete(request, now, written);
-            return;
+            return shared.accumulator().complete(self.request, now, written);
         }
-        let response = match result.and_then(|body| connection.decode::<ProduceResponse>(body, version)) {
+        let response = match result.and_then(|body| self.connection.decode::<ProduceResponse>(body, self.version)) {
             Ok(response) => response,
             Err(error) => {
-                self.shared.accumulator().fail_request(request, now, &error);
-                self.cluster.refresh_metadata();
-                return;
+                shared.accumulator().fail_request(self.request, now, &error);
+                return true;
             }
         };
-        let mut answers: HashMap<(usize, i32), PartitionAnswer> = HashMap::new();
+        let mut answers: Vec<((usize, i32), PartitionAnswer)> = Vec::with_capacity(1);
         for topic in response.responses {
-            let by_id = version > LAST_VERSION_WITH_NAMES;
-            let known = topics.iter().find(|(_, name, id)| if by_id { *id == topic.topic_id } else { **name == *topic.name });
-            let Some((index, name, _)) = known else { continue };
+            let by_id = self.version > LAST_VERSION_WITH_NAMES;
+            let known = self.topics.iter().find(|known| if by_id { known.id == topic.topic_id } else { *known.name == *topic.name });
+            let Some(known) = known else { continue };
             for partition in topic.partition_responses {
                 if partition.current_leader.leader_epoch >= 0 {
-                    let tp = TopicPartition::new(&**name, partition.index);
-                    self.cluster.learn_leader(&tp, partition.current_leader.leader_id, partition.current_leader.leader_epoch);
+                    let tp = TopicPartition::new(&*known.name, partition.index);
+                    cluster.learn_leader(&tp, partition.current_leader.leader_id, partition.current_leader.leader_epoch);
                 }
                 let record_errors = partition.record_errors.into_iter().map(|error| (error.batch_index, error.batch_index_error_message));
                 let answer = PartitionAnswer {
@@ -374,13 +391,16 @@ impl Sender {
                     message: partition.error_message,
                     record_errors: record_errors.collect(),
                 };
-                answers.insert((*index, partition.index), answer);
+                answers.push(((known.place, partition.index), answer));
             }
         }
-        let stale = self.shared.accumulator().complete(request, now, |topic, partition| answers.remove(&(topic, partition)));
-        if stale {
-            self.cluster.refresh_metadata();
-        }
+        // In that order already, as a rule.
+        answers.sort_by_key(|(place, _)| *place);
+        let answer = |topic, partition| {
+            let place = answers.binary_search_by_key(&(topic, partition), |(place, _)| *place).ok()?;
+            Some(std::mem::take(&mut answers[place].1))
+        };
+        shared.accumulator().complete(self.request, now, answer)
     }
 }
 
@@ -394,28 +414,23 @@ async fn init_producer_id(cluster: &Cluster, deadline: base::Instant) -> Result<
 
 /// Tells everybody about finished batches; outside the lock.
 pub(super) fn report(shared: &Shared) {
-    let completions = {
-        let mut accumulator = shared.accumulator();
-        accumulator.take_completions()
-    };
+    let mut completions = shared.accumulator().take_completions();
     if completions.is_empty() {
         return;
     }
     shared.memory.notify_waiters();
-    let mut flush_ids = Vec::with_capacity(completions.len());
-    for completion in completions {
+    for completion in &mut completions {
         if let (Some(listener), false) = (&shared.listener, completion.tags.is_empty()) {
             tell(listener.as_ref(), &completion.topic, completion.partition, &completion.tags, &completion.result);
         }
-        if let Some(outcome) = completion.outcome {
-            outcome.complete(completion.result);
+        if let Some(outcome) = completion.outcome.take() {
+            outcome.complete(completion.result.clone());
         }
         if !shared.interceptors.is_empty() {
             shared.interceptors.progress(&completion.topic, completion.partition);
         }
-        flush_ids.extend(completion.flush_id);
     }
-    shared.accumulator().reported(flush_ids.into_iter());
+    shared.accumulator().reported(completions);
     shared.progress.notify_waiters();
 }
 

@@ -114,7 +114,7 @@ impl Producer {
             accumulator.check_open()?;
             accumulator.transact(call)?
         };
-        shared.work.notify_one();
+        shared.inbox.wake();
         Ok(value)
     }
 
@@ -165,7 +165,7 @@ impl Producer {
                 _ => transactions.abort(producer, features),
             })?
         };
-        shared.work.notify_one();
+        shared.inbox.wake();
         sender::report(shared);
         let deadline = shared.clock.mono() + timeout;
         self.await_result(&result, deadline).await.unwrap_or_else(|| Err(Error::Timeout("the transaction did not end in time".into())))

@@ -73,7 +73,7 @@ fn fill(records: usize, size: usize) -> Run {
         let answer = PartitionAnswer { log_append_time: -1, ..Default::default() };
         accumulator.complete(request.id, now, |_, _| Some(answer.clone()));
         let done = accumulator.take_completions();
-        accumulator.reported(done.iter().filter_map(|done| done.flush_id));
+        accumulator.reported(done);
         assert!(accumulator.is_empty());
         size
     })

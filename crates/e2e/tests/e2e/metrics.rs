@@ -72,6 +72,8 @@ fn the_board_the_documentation_and_the_page_name_the_same_metrics() {
     tools.run("kafka-console-consumer", &consume).ok();
 
     let page_text = page(&node, OPEN_METRICS);
+    // A consumer that is closed takes its fetch sessions with it.
+    assert!(page_text.contains("\nkafka_server_fetchsessioncache_numincrementalfetchsessions 0\n"), "{page_text}");
     let exported = families(&page_text);
     let documented = names(&read("docs/metrics.md"));
     let only = |here: &BTreeSet<String>, there: &BTreeSet<String>| here.difference(there).cloned().collect::<Vec<_>>();

@@ -13,7 +13,9 @@ impl Accumulator {
     /// The answer to a request, by (topic, partition). Returns whether metadata looks stale.
     pub fn complete(&mut self, request: u64, now: Instant, mut answer: impl FnMut(usize, i32) -> Option<PartitionAnswer>) -> bool {
         let mut stale = false;
-        for sent in self.in_flight.remove(&request).unwrap_or_default() {
+        let place = self.in_flight.binary_search_by_key(&request, |(id, _)| *id);
+        let batches = place.ok().and_then(|place| self.in_flight.remove(place)).map(|(_, batches)| batches);
+        for sent in batches.unwrap_or_default() {
             let missing = || PartitionAnswer {
                 code: ErrorCode::UnknownServerError.code(),
                 message: Some("the broker did not answer for this partition".to_owned()),
@@ -182,8 +184,8 @@ impl Accumulator {
         let charge = batch.charged / parts.len().max(1);
         let mut left = batch.charged;
         let ids: Vec<(u64, i32)> = parts.iter().map(|(_, part)| (part.id, part.count)).collect();
-        *self.incomplete.entry(batch.flush_id).or_default() += ids.len() as u32;
-        self.finish_one(batch.flush_id);
+        self.unfinished.add(batch.flush_id, ids.len() as u32);
+        self.unfinished.finish(batch.flush_id);
         let state = &mut self.topics[topic];
         state.ratio = 1.0;
         let numbered = state.partitions[number as usize].sequences.split(batch.id, &ids);
@@ -231,7 +233,7 @@ impl Accumulator {
     /// Tells the senders of overdue batches; the batches themselves wait for their answers, because their numbers may have been used.
     pub(super) fn expire_in_flight(&mut self, now: Instant, drained: &mut Drained) {
         let timeout = self.config.delivery_timeout;
-        for sent in self.in_flight.values_mut().flatten() {
+        for sent in self.in_flight.iter_mut().flat_map(|(_, batches)| batches) {
             if sent.batch.expired {
                 continue;
             }
@@ -295,15 +297,6 @@ impl Accumulator {
             && let Some(buffer) = batch.into_buffer().filter(|buffer| buffer.capacity() <= self.config.batch_size.max(HEADER) * 2)
         {
             self.free.push(buffer);
-        }
-    }
-
-    pub(super) fn finish_one(&mut self, flush_id: u64) {
-        if let Some(count) = self.incomplete.get_mut(&flush_id) {
-            *count -= 1;
-            if *count == 0 {
-                self.incomplete.remove(&flush_id);
-            }
         }
     }
 }

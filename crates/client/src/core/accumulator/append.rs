@@ -81,7 +81,7 @@ impl Accumulator {
             }
             let id = self.next_batch_id;
             self.next_batch_id += 1;
-            *self.incomplete.entry(id).or_default() += 1;
+            self.unfinished.add(id, 1);
             let mut batch = ProducerBatch::new(id, self.free.pop().unwrap_or_default(), charge, mono());
             batch.charged = charge;
             partition.queue.push_back(batch);

@@ -17,8 +17,7 @@ impl Accumulator {
         let transaction = self.transactions.as_ref().map(Transactions::number);
         let completing = self.transactions.as_ref().is_some_and(Transactions::is_completing);
         let urgent = self.memory_waiters > 0 || self.flushing > 0 || self.closing || completing;
-        let mut requests: Vec<(Request, usize)> = Vec::new();
-        let mut refused: Vec<i32> = Vec::new();
+        let (mut allowed, mut refused): (Option<i32>, Vec<i32>) = (None, Vec::new());
         for _ in 0..self.active.len() {
             let Some((index, number)) = self.active.pop_front() else { break };
             self.expire_queue(index, number, now);
@@ -54,7 +53,7 @@ impl Accumulator {
                 drained.wait_until(deadline);
                 continue;
             }
-            if refused.contains(&leader) || !can_send(leader) {
+            if allowed != Some(leader) && (refused.contains(&leader) || !can_send(leader)) {
                 self.refusing.entry(leader).or_insert(now);
                 refused.push(leader);
                 drained.wait_until(deadline);
@@ -63,10 +62,13 @@ impl Accumulator {
                 }
                 continue;
             }
-            self.refusing.remove(&leader);
+            if allowed != Some(leader) {
+                allowed = Some(leader);
+                self.refusing.remove(&leader);
+            }
             let size = front.estimated_size(topic.ratio);
-            let request = requests.iter_mut().find(|(request, _)| request.node == leader);
-            if request.as_ref().is_some_and(|(_, total)| total + size > self.config.max_request_size) {
+            let request = drained.requests.iter().position(|request| request.node == leader);
+            if request.is_some_and(|place| drained.requests[place].size + size > self.config.max_request_size) {
                 drained.wait_until(now);
                 continue;
             }
@@ -99,23 +101,29 @@ impl Accumulator {
             batch.last_attempt = now;
             batch.leader_epoch = partition.leader_epoch;
             partition.in_flight += 1;
+            drained.wait_until(deadline);
+            if partition.queue.is_empty() {
+                partition.active = false;
+                self.active.pop_back();
+            } else {
+                drained.more = true;
+            }
             let sent = Sent { topic: index, partition: number, batch };
             match request {
-                Some((request, total)) => {
-                    *total += size;
-                    request.batches.push(sent);
+                Some(place) => {
+                    drained.requests[place].size += size;
+                    drained.requests[place].batches.push(sent);
                 }
                 None => {
                     let id = self.next_request_id;
                     self.next_request_id += 1;
-                    requests.push((Request { id, node: leader, batches: vec![sent] }, size));
+                    drained.requests.push(Request { id, node: leader, batches: vec![sent], size });
                 }
             }
         }
         if std::mem::take(&mut self.stuck_to_a_partition) && self.config.adaptive {
             self.update_load(now);
         }
-        drained.requests = requests.into_iter().map(|(request, _)| request).collect();
         drained
     }
 

@@ -9,6 +9,7 @@ mod drain;
 mod held;
 pub mod meaning;
 mod transactional;
+mod unfinished;
 
 use crate::core::backoff::ExponentialBackoff;
 use crate::core::batch::{BatchFailure, BatchOutcome, HEADER, Outcome, ProducerBatch};
@@ -18,9 +19,10 @@ use crate::core::partitioner::{PartitionerKind, StickyPartitioner};
 use crate::core::transaction::{TransactionConfig, Transactions};
 use crate::error::Error;
 use base::{Instant, Uuid};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use unfinished::Unfinished;
 
 #[derive(Clone, Debug)]
 pub struct AccumulatorConfig {
@@ -59,11 +61,11 @@ pub struct Accumulator {
     closing: bool,
     next_batch_id: u64,
     next_request_id: u64,
-    /// Unfinished batches by flush id.
-    incomplete: BTreeMap<u64, u32>,
+    unfinished: Unfinished,
     /// Partitions with a queue, in drain order.
     active: VecDeque<(usize, i32)>,
-    in_flight: HashMap<u64, Vec<Sent>>,
+    /// In the order of their numbers.
+    in_flight: VecDeque<(u64, Vec<Sent>)>,
     /// Keyless records were appended since the loads were looked at.
     stuck_to_a_partition: bool,
     /// Since when brokers with work for them cannot be sent any.
@@ -136,6 +138,8 @@ pub enum Blocked {
 #[derive(Default)]
 pub struct Drained {
     pub requests: Vec<Request>,
+    /// Partitions that something was taken out of have more: to be asked again at once.
+    pub more: bool,
     /// Nothing changes before this unless something happens.
     pub next: Option<Instant>,
     /// Leaders with work that are not connected or have no room in flight.
@@ -148,6 +152,8 @@ pub struct Request {
     pub id: u64,
     pub node: i32,
     pub batches: Vec<Sent>,
+    /// Of the batches, as estimated.
+    size: usize,
 }
 
 /// A finished batch; to be reported outside the lock, and then to `reported`.
@@ -202,9 +208,9 @@ impl Accumulator {
             closing: false,
             next_batch_id: 1,
             next_request_id: 1,
-            incomplete: BTreeMap::new(),
+            unfinished: Unfinished::default(),
             active: VecDeque::new(),
-            in_flight: HashMap::new(),
+            in_flight: VecDeque::new(),
             stuck_to_a_partition: false,
             refusing: HashMap::new(),
             producer: None,
@@ -313,7 +319,7 @@ impl Accumulator {
                 }
             }
         }
-        self.in_flight.insert(request, batches);
+        self.in_flight.push_back((request, batches));
     }
 
     /// Finished batches since the last call.
@@ -321,10 +327,20 @@ impl Accumulator {
         std::mem::take(&mut self.completions)
     }
 
+    /// Whether the sender should look again, now that answers have been taken in.
+    pub fn has_work(&self) -> bool {
+        !self.active.is_empty() || !self.bump.is_empty() || self.transactions.is_some()
+    }
+
     /// These completions were told to whoever waits; a flush may end now.
-    pub fn reported(&mut self, flush_ids: impl Iterator<Item = u64>) {
-        for id in flush_ids {
-            self.finish_one(id);
+    pub fn reported(&mut self, mut completions: Vec<Completion>) {
+        for id in completions.iter().filter_map(|done| done.flush_id) {
+            self.unfinished.finish(id);
+        }
+        if self.completions.is_empty() {
+            // Room for the next ones.
+            completions.clear();
+            self.completions = completions;
         }
     }
 
@@ -334,7 +350,7 @@ impl Accumulator {
     }
 
     pub fn flushed(&self, mark: u64) -> bool {
-        self.incomplete.first_key_value().is_none_or(|(first, _)| *first >= mark)
+        self.unfinished.first().is_none_or(|first| first >= mark)
     }
 
     pub fn in_flight(&self) -> usize {
@@ -342,7 +358,7 @@ impl Accumulator {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.incomplete.is_empty()
+        self.unfinished.first().is_none()
     }
 
     /// No more records; what is here still goes out.
@@ -366,7 +382,7 @@ impl Accumulator {
             }
         }
         let in_flight = std::mem::take(&mut self.in_flight);
-        aborted.extend(in_flight.into_values().flatten().map(|sent| (sent.topic, sent.partition, sent.batch)));
+        aborted.extend(in_flight.into_iter().flat_map(|(_, batches)| batches).map(|sent| (sent.topic, sent.partition, sent.batch)));
         for (topic, partition, batch) in aborted {
             self.counters.records_failed += batch.count as u64;
             self.finish(topic, partition, batch, failed());

@@ -96,8 +96,9 @@ impl Bench {
     /// Tags that were reported, with how.
     pub fn reported(&mut self) -> Vec<(Vec<u64>, bool)> {
         let completions = self.accumulator.take_completions();
-        self.accumulator.reported(completions.iter().filter_map(|done| done.flush_id));
-        completions.into_iter().map(|done| (done.tags, matches!(done.result, Outcome::Written { .. }))).collect()
+        let told = completions.iter().map(|done| (done.tags.clone(), matches!(done.result, Outcome::Written { .. }))).collect();
+        self.accumulator.reported(completions);
+        told
     }
 }
 

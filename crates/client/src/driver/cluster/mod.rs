@@ -13,7 +13,7 @@ use crate::core::versions::FinalizedFeatures;
 use crate::error::{Error, Result};
 use crate::types::Node;
 use base::{Instant, TopicPartition, Uuid};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -54,7 +54,8 @@ struct Inner {
 }
 
 struct State {
-    slots: HashMap<i32, Slot>,
+    /// Few, and looked at for every request: no hashing.
+    slots: BTreeMap<i32, Slot>,
     failures: HashMap<i32, Failure>,
     wanted: BTreeSet<String>,
     /// Topics whose names are sought.
@@ -94,7 +95,7 @@ impl Cluster {
 
     fn on(thread: NetworkThread, config: ConnectionConfig) -> Cluster {
         let state = State {
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             failures: HashMap::new(),
             wanted: BTreeSet::new(),
             wanted_ids: BTreeSet::new(),
