@@ -15,10 +15,9 @@ pub struct RequestHead {
 
 /// Reads the header and leaves `r` at the body. An unknown key is read with header version 1, enough to name it in a log.
 pub fn decode_request_header(r: &mut Reader) -> Result<RequestHead, DecodeError> {
-    let rest = r.rest();
-    let (Some(key), Some(version)) = (peek_i16(&rest, 0), peek_i16(&rest, 2)) else {
-        return Err(DecodeError::Truncated { needed: 4 - rest.len().min(4), left: rest.len() });
-    };
+    let left = r.remaining();
+    let Some([k0, k1, v0, v1]) = r.peek().copied() else { return Err(DecodeError::Truncated { needed: 4 - left.min(4), left }) };
+    let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
     let header_version = ApiKey::from_code(key).map_or(1, |k| k.request_header_version(version));
     let header = RequestHeader::decode(r, header_version)?;
     Ok(RequestHead {
@@ -27,10 +26,6 @@ pub fn decode_request_header(r: &mut Reader) -> Result<RequestHead, DecodeError>
         correlation_id: header.correlation_id,
         client_id: header.client_id,
     })
-}
-
-fn peek_i16(bytes: &[u8], at: usize) -> Option<i16> {
-    Some(i16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
 /// A whole request frame, its length in front.

@@ -48,11 +48,7 @@ macro_rules! fixed {
     ($($name:ident $ty:ty),*) => { $(
         #[inline]
         pub fn $name(&mut self) -> Result<$ty, DecodeError> {
-            const N: usize = size_of::<$ty>();
-            let bytes = self.take(N)?;
-            let mut array = [0u8; N];
-            array.copy_from_slice(bytes);
-            Ok(<$ty>::from_be_bytes(array))
+            Ok(<$ty>::from_be_bytes(self.array_of()?))
         }
     )* };
 }
@@ -64,6 +60,7 @@ impl Reader {
     }
 
     /// Bytes that are not yet read.
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.end - self.at
     }
@@ -79,6 +76,13 @@ impl Reader {
     }
 
     #[inline]
+    fn array_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let Some(bytes) = self.peek().copied() else { return Err(self.truncated(N)) };
+        self.at += N;
+        Ok(bytes)
+    }
+
+    #[inline]
     fn take(&mut self, n: usize) -> Result<&[u8], DecodeError> {
         self.check(n)?;
         let at = self.at;
@@ -88,10 +92,16 @@ impl Reader {
 
     #[inline]
     fn check(&self, n: usize) -> Result<(), DecodeError> {
-        let left = self.remaining();
-        if n > left { Err(DecodeError::Truncated { needed: n - left, left }) } else { Ok(()) }
+        if n > self.remaining() { Err(self.truncated(n)) } else { Ok(()) }
     }
 
+    #[cold]
+    fn truncated(&self, wanted: usize) -> DecodeError {
+        let left = self.remaining();
+        DecodeError::Truncated { needed: wanted - left, left }
+    }
+
+    #[inline]
     fn spend(&mut self, bytes: usize) -> Result<(), DecodeError> {
         self.budget = self.budget.checked_sub(bytes).ok_or(DecodeError::Budget)?;
         Ok(())
@@ -104,10 +114,9 @@ impl Reader {
         Ok(self.i8()? != 0)
     }
 
+    #[inline]
     pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
-        let mut id = Uuid::ZERO;
-        id.0.copy_from_slice(self.take(16)?);
-        Ok(id)
+        Ok(Uuid(self.array_of()?))
     }
 
     #[inline]
@@ -122,7 +131,14 @@ impl Reader {
         Ok(self.i8()? >= 0)
     }
 
+    /// The bytes that come next, which stay to be read, if there are so many.
+    #[inline]
+    pub(crate) fn peek<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.buf[self.at..self.end].first_chunk()
+    }
+
     /// A compact length is one more than the length, 0 for null; a plain one is -1 for null.
+    #[inline]
     fn length(&mut self, flex: bool, narrow: bool) -> Result<Option<usize>, DecodeError> {
         let length = match (flex, narrow) {
             (true, _) => i64::from(self.unsigned_varint()?) - 1,
@@ -203,6 +219,7 @@ impl Reader {
     }
 
     /// Reads the tagged fields that end every flexible struct. `known` reads a field and answers true, or leaves it and answers false.
+    #[inline]
     pub fn tags(
         &mut self,
         unknown: &mut UnknownTags,

@@ -6,19 +6,37 @@ use std::io;
 use std::sync::Arc;
 
 #[derive(Clone, Debug, Default)]
-pub struct Records(Vec<Segment>);
+pub struct Records(Pieces);
+
+#[derive(Clone, Debug)]
+enum Pieces {
+    /// As everything that was decoded: without an allocation.
+    One(Segment),
+    Many(Vec<Segment>),
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Pieces::Many(Vec::new())
+    }
+}
 
 impl Records {
     pub fn from_segments(segments: Vec<Segment>) -> Self {
-        Records(segments)
+        Records(Pieces::Many(segments))
     }
 
+    #[inline]
     pub fn segments(&self) -> &[Segment] {
-        &self.0
+        match &self.0 {
+            Pieces::One(segment) => std::slice::from_ref(segment),
+            Pieces::Many(segments) => segments,
+        }
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
-        self.0.iter().map(Segment::len).sum()
+        self.segments().iter().map(Segment::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -27,11 +45,11 @@ impl Records {
 
     /// All bytes in one run: without a copy when they already are one, as after decoding; otherwise files are read.
     pub fn to_bytes(&self) -> io::Result<Bytes> {
-        if let [Segment::Bytes(bytes)] = self.0.as_slice() {
+        if let [Segment::Bytes(bytes)] = self.segments() {
             return Ok(bytes.clone());
         }
         let mut out = BytesMut::with_capacity(self.len());
-        for segment in &self.0 {
+        for segment in self.segments() {
             match segment {
                 Segment::Bytes(bytes) => out.put_slice(bytes),
                 Segment::File(range) => out.put_slice(&range.read()?),
@@ -43,15 +61,16 @@ impl Records {
 
 impl From<Bytes> for Records {
     fn from(bytes: Bytes) -> Self {
-        Records(if bytes.is_empty() { Vec::new() } else { vec![Segment::Bytes(bytes)] })
+        Records(if bytes.is_empty() { Pieces::default() } else { Pieces::One(Segment::Bytes(bytes)) })
     }
 }
 
 /// Memory compares by content; file ranges only with the same range of the same file.
 impl PartialEq for Records {
     fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len()
-            && self.0.iter().zip(&other.0).all(|pair| match pair {
+        let (ours, theirs) = (self.segments(), other.segments());
+        ours.len() == theirs.len()
+            && ours.iter().zip(theirs).all(|pair| match pair {
                 (Segment::Bytes(a), Segment::Bytes(b)) => a == b,
                 (Segment::File(a), Segment::File(b)) => Arc::ptr_eq(&a.file, &b.file) && (a.position, a.len) == (b.position, b.len),
                 _ => false,

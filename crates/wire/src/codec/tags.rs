@@ -17,6 +17,7 @@ impl UnknownTags {
         self.0.iter().flat_map(|tags| tags.iter())
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -24,22 +25,28 @@ impl UnknownTags {
 
 /// Collects the known tagged fields of a struct, then writes them merged with the unknown ones, in the order of their tags.
 #[derive(Default)]
-pub struct TagWriter(Vec<(u32, Writer)>);
+pub struct TagWriter(Option<Vec<(u32, Writer)>>);
 
 impl TagWriter {
     pub fn field(&mut self, tag: u32) -> &mut Writer {
-        let at = self.0.len();
-        self.0.push((tag, Writer::new()));
-        &mut self.0[at].1
+        let fields = self.0.get_or_insert_default();
+        let at = fields.len();
+        fields.push((tag, Writer::new()));
+        &mut fields[at].1
     }
 
+    /// Nearly always there is nothing to write but their number; where a struct knows no tags, the compiler sees that.
+    #[inline(always)]
     pub fn write(self, unknown: &UnknownTags, w: &mut Writer) {
-        if self.0.is_empty() && unknown.is_empty() {
-            w.unsigned_varint(0);
-            return;
+        match self.0 {
+            None if unknown.is_empty() => w.unsigned_varint(0),
+            fields => Self::write_some(fields.unwrap_or_default(), unknown, w),
         }
+    }
+
+    fn write_some(fields: Vec<(u32, Writer)>, unknown: &UnknownTags, w: &mut Writer) {
         // No schema has records in a tagged field, so what was collected is always memory.
-        let known = self.0.into_iter().filter_map(|(tag, writer)| Some((tag, writer.finish_bytes().ok()?)));
+        let known = fields.into_iter().filter_map(|(tag, writer)| Some((tag, writer.finish_bytes().ok()?)));
         let mut all: Vec<(u32, Bytes)> = known.chain(unknown.iter().cloned()).collect();
         all.sort_by_key(|(tag, _)| *tag);
         w.unsigned_varint(all.len() as u32);

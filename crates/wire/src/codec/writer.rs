@@ -41,7 +41,7 @@ macro_rules! fixed {
     ($($name:ident $ty:ty),*) => { $(
         #[inline]
         pub fn $name(&mut self, value: $ty) {
-            self.buf.put_slice(&value.to_be_bytes());
+            self.buf.extend_from_slice(&value.to_be_bytes());
         }
     )* };
 }
@@ -71,15 +71,21 @@ impl Writer {
 
     #[inline]
     pub fn bool(&mut self, value: bool) {
-        self.buf.put_u8(u8::from(value));
+        self.buf.extend_from_slice(&[u8::from(value)]);
     }
 
+    #[inline]
     pub fn uuid(&mut self, value: Uuid) {
-        self.buf.put_slice(&value.0);
+        self.buf.extend_from_slice(&value.0);
     }
 
     #[inline]
     pub fn unsigned_varint(&mut self, value: u32) {
+        // Nearly all take one byte.
+        if value < 0x80 { self.buf.extend_from_slice(&[value as u8]) } else { self.longer_varint(value) }
+    }
+
+    fn longer_varint(&mut self, value: u32) {
         varint::write_u32(&mut self.buf, value);
     }
 
@@ -101,11 +107,13 @@ impl Writer {
         Ok(())
     }
 
+    #[inline]
     pub fn null_string(&mut self, flex: bool) {
         if flex { self.unsigned_varint(0) } else { self.i16(-1) }
     }
 
     /// The length before an array or bytes.
+    #[inline]
     pub fn array_len(&mut self, len: usize, flex: bool) -> Result<(), EncodeError> {
         if len >= 0x7fff_ffff {
             return Err(EncodeError::TooLong { what: "array", len });
@@ -119,6 +127,7 @@ impl Writer {
     }
 
     /// Null in place of an array, bytes or records.
+    #[inline]
     pub fn null_array(&mut self, flex: bool) {
         if flex { self.unsigned_varint(0) } else { self.i32(-1) }
     }
