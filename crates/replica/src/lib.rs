@@ -20,7 +20,7 @@ pub use flush::{FlushQueue, Flushed, Progress};
 pub use log_config::log_config;
 pub use moves::{FutureReplica, MoveError};
 pub use partition::{Acks, FetchRead, Partition, PartitionAppend};
-pub use set::{LogDir, OpenTask, PartitionSet};
+pub use set::{LogDir, OpenTask, PartitionSet, Topic};
 pub use space::{Level, RoomFacts, SpacePolicy};
 pub use traffic::{Count, Traffic};
 pub use watch::{Watch, WatchId};

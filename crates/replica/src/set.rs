@@ -11,6 +11,7 @@ use metadata::image::partition::directory_id;
 use metadata::{ConfigResource, Delta, Image};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,14 +58,49 @@ pub struct PartitionSet {
 
 #[derive(Default)]
 struct Topics {
-    by_name: HashMap<String, Topic>,
-    names: HashMap<Uuid, String>,
+    by_name: HashMap<String, Named>,
+    by_id: HashMap<Uuid, Arc<Topic>, BuildHasherDefault<IdHasher>>,
 }
 
-struct Topic {
+/// The controller draws the ids of topics at random: their bits are as good as a hash, and no client can choose which are in the map.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        self.0 ^= (id >> 64) as u64 ^ id as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+struct Named {
+    /// The last that a partition came with.
     id: Uuid,
-    traffic: Arc<Traffic>,
-    partitions: BTreeMap<i32, Arc<Partition>>,
+    topic: Arc<Topic>,
+}
+
+/// The partitions of one topic that are here. Whoever looks for several finds the topic once.
+#[derive(Default)]
+pub struct Topic {
+    pub traffic: Arc<Traffic>,
+    partitions: RwLock<BTreeMap<i32, Arc<Partition>>>,
+}
+
+impl Topic {
+    pub fn get(&self, partition: i32) -> Option<Arc<Partition>> {
+        self.partitions.read().get(&partition).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Partition>> {
+        self.partitions.read().values().cloned().collect()
+    }
 }
 
 impl PartitionSet {
@@ -150,12 +186,16 @@ impl PartitionSet {
     }
 
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
-        self.topics.read().by_name.get(topic)?.partitions.get(&partition).cloned()
+        self.topics.read().by_name.get(topic)?.topic.get(partition)
     }
 
     pub fn get_by_id(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
-        let topics = self.topics.read();
-        topics.by_name.get(topics.names.get(&topic_id)?)?.partitions.get(&partition).cloned()
+        self.topics.read().by_id.get(&topic_id)?.get(partition)
+    }
+
+    /// For looking up several partitions of one topic.
+    pub fn topic(&self, id: Uuid) -> Option<Arc<Topic>> {
+        self.topics.read().by_id.get(&id).cloned()
     }
 
     /// Every partition, in the order of topic and number.
@@ -170,9 +210,9 @@ impl PartitionSet {
             return all.clone();
         }
         let topics = self.topics.read();
-        let mut by_name: Vec<(&String, &Topic)> = topics.by_name.iter().collect();
+        let mut by_name: Vec<(&String, &Named)> = topics.by_name.iter().collect();
         by_name.sort_by_key(|(name, _)| *name);
-        let all: Arc<[_]> = by_name.into_iter().flat_map(|(_, topic)| topic.partitions.values().cloned()).collect();
+        let all: Arc<[_]> = by_name.into_iter().flat_map(|(_, named)| named.topic.all()).collect();
         drop(topics);
         *sorted = Some(all.clone());
         all
@@ -180,17 +220,17 @@ impl PartitionSet {
 
     /// What was moved in and out of a topic, by name, in order.
     pub fn traffic(&self) -> Vec<(String, Arc<Traffic>)> {
-        let mut all: Vec<_> = self.topics.read().by_name.iter().map(|(name, topic)| (name.clone(), topic.traffic.clone())).collect();
+        let mut all: Vec<_> = self.topics.read().by_name.iter().map(|(name, named)| (name.clone(), named.topic.traffic.clone())).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }
 
     pub fn traffic_of(&self, topic: &str) -> Option<Arc<Traffic>> {
-        self.topics.read().by_name.get(topic).map(|topic| topic.traffic.clone())
+        self.topics.read().by_name.get(topic).map(|named| named.topic.traffic.clone())
     }
 
     pub fn len(&self) -> usize {
-        self.topics.read().by_name.values().map(|t| t.partitions.len()).sum()
+        self.topics.read().by_name.values().map(|named| named.topic.partitions.read().len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -213,15 +253,16 @@ impl PartitionSet {
     fn insert(&self, mut partition: Partition) -> Arc<Partition> {
         let mut topics = self.topics.write();
         let TopicPartition { topic, partition: index } = partition.topic_partition.clone();
-        topics.names.insert(partition.topic_id, topic.clone());
         let id = partition.topic_id;
-        let entry = topics.by_name.entry(topic).or_insert_with(|| Topic { id, traffic: Arc::default(), partitions: BTreeMap::new() });
-        entry.id = id;
-        partition.traffic = entry.traffic.clone();
+        let named = topics.by_name.entry(topic).or_insert_with(|| Named { id, topic: Arc::default() });
+        named.id = id;
+        let topic = named.topic.clone();
+        topics.by_id.insert(id, topic.clone());
+        partition.traffic = topic.traffic.clone();
         partition.flushes = self.flushes.clone();
         partition.set_room(|dir| self.room_in(dir));
         let partition = Arc::new(partition);
-        entry.partitions.insert(index, partition.clone());
+        topic.partitions.write().insert(index, partition.clone());
         drop(topics);
         *self.sorted.lock() = None;
         partition
@@ -338,14 +379,16 @@ impl PartitionSet {
     fn delete_topic(&self, id: Uuid, name: &str, now: Now) {
         let removed = {
             let mut topics = self.topics.write();
-            topics.names.remove(&id);
+            topics.by_id.remove(&id);
             match topics.by_name.get(name) {
-                Some(topic) if topic.id == id => topics.by_name.remove(name),
+                Some(named) if named.id == id => topics.by_name.remove(name),
                 _ => None,
             }
         };
         *self.sorted.lock() = None;
-        for partition in removed.into_iter().flat_map(|t| t.partitions.into_values()) {
+        // Taken out: a request may hold the topic and must not find them any more.
+        let partitions = removed.map(|named| std::mem::take(&mut *named.topic.partitions.write())).unwrap_or_default();
+        for partition in partitions.into_values() {
             self.forget_move(&partition.topic_partition, now);
             let Some(mut log) = partition.take_log() else { continue };
             let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);
@@ -387,7 +430,7 @@ impl PartitionSet {
 
     fn update_topic_config(&self, image: &Image, name: &str) {
         let config = self.topic_log_config(image, name);
-        let partitions: Vec<_> = self.topics.read().by_name.get(name).into_iter().flat_map(|t| t.partitions.values().cloned()).collect();
+        let partitions = self.topics.read().by_name.get(name).map(|named| named.topic.all()).unwrap_or_default();
         for partition in partitions {
             partition.update_config(config.clone());
         }

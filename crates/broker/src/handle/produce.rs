@@ -10,7 +10,7 @@ use crate::verify::Verified;
 use base::{Instant, Now};
 use bytes::Bytes;
 use metadata::Image;
-use replica::{Acks, Partition, PartitionError, Progress, Watch};
+use replica::{Acks, Partition, PartitionError, Progress, Topic, Watch};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -112,11 +112,12 @@ impl Append<'_> {
             true => self.image.topics.get_by_id(topic.topic_id),
             false => self.image.topics.get(&topic.name),
         };
+        let here = known.and_then(|known| self.broker.replicas().topic(known.id));
         let metrics = self.broker.metrics();
         let partitions = topic.partition_data.into_iter().map(|data| {
             metrics.traffic.produce_requests.add(1);
             let result = match known {
-                Some(known) => self.partition(known, &data),
+                Some(known) => self.partition(known, here.as_deref(), &data),
                 None if by_id || self.produce.reply.version >= 13 => Err(ErrorCode::UnknownTopicId.into()),
                 None => Err(ErrorCode::UnknownTopicOrPartition.into()),
             };
@@ -131,7 +132,13 @@ impl Append<'_> {
         TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses, ..Default::default() }
     }
 
-    fn partition(&mut self, topic: &metadata::Topic, data: &PartitionProduceData) -> Result<PartitionProduceResponse, PartitionError> {
+    /// `here`: the partitions of the topic that are on this broker.
+    fn partition(
+        &mut self,
+        topic: &metadata::Topic,
+        here: Option<&Topic>,
+        data: &PartitionProduceData,
+    ) -> Result<PartitionProduceResponse, PartitionError> {
         if !topic.partitions.contains_key(&data.index) {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
@@ -154,7 +161,7 @@ impl Append<'_> {
             let message = format!("Cannot append to internal topic {}", topic.name);
             return Err(PartitionError::new(ErrorCode::InvalidTopicException, message));
         }
-        let partition = self.broker.replicas().get_by_id(topic.id, data.index).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let partition = here.and_then(|here| here.get(data.index)).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let size = records.len() as u64;
         partition.traffic.produce_requests.add(1);
         let done = match verification {
