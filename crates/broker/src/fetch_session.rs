@@ -39,6 +39,12 @@ impl Want {
     pub fn key(&self) -> WantKey {
         WantKey::new(&self.topic, self.topic_id, self.partition)
     }
+
+    /// Whether both have the same key.
+    fn is_same(&self, other: &Want) -> bool {
+        let same = self.topic_id == other.topic_id && self.partition == other.partition;
+        same && (!self.topic_id.is_zero() || self.topic == other.topic)
+    }
 }
 
 impl WantKey {
@@ -190,10 +196,8 @@ impl FetchSessionCache {
 
     /// Notes what each partition answers and returns, in the same order, whether the client is to be told. `None` when the session is
     /// gone meanwhile.
-    pub fn tell(&self, session_id: i32, answers: &[(WantKey, Told)]) -> Option<Vec<bool>> {
-        let mut sessions = self.sessions.lock();
-        let session = sessions.get_mut(&session_id)?;
-        Some(answers.iter().map(|(key, told)| session.tell(key, *told)).collect())
+    pub fn tell(&self, session_id: i32, wants: &[Want], told: &[Told]) -> Option<Vec<bool>> {
+        Some(self.sessions.lock().get_mut(&session_id)?.tell_all(wants, told))
     }
 }
 
@@ -217,20 +221,43 @@ impl Session {
         }
     }
 
-    /// `CachedPartition.maybeUpdateResponseData`.
+    /// Unless another request has changed the session since `begin`, the answers come in the order of service, and none is looked up.
+    fn tell_all(&mut self, wants: &[Want], told: &[Told]) -> Vec<bool> {
+        let in_order = self.order.len() == wants.len() && self.order.values().zip(wants).all(|(cached, want)| cached.want.is_same(want));
+        if !in_order {
+            return wants.iter().zip(told).map(|(want, told)| self.tell(&want.key(), *told)).collect();
+        }
+        let must = self.order.values_mut().zip(told).map(|(cached, told)| cached.tell(*told)).collect();
+        let gave: Vec<u64> = self.order.keys().zip(told).filter(|(_, told)| told.has_records).map(|(place, _)| *place).collect();
+        gave.into_iter().for_each(|place| self.serve_last(place));
+        must
+    }
+
     fn tell(&mut self, key: &WantKey, told: Told) -> bool {
         let Some(place) = self.places.get(key).copied() else { return true };
         let Some(cached) = self.order.get_mut(&place) else { return true };
-        let mut must = told.has_records || told.is_error || told.diverging;
-        must |= cached.high_watermark != told.high_watermark || cached.log_start_offset != told.log_start_offset;
-        // After an error or a divergence the next answer is told whatever it is.
-        cached.high_watermark = if told.is_error || told.diverging { -1 } else { told.high_watermark };
-        cached.log_start_offset = told.log_start_offset;
-        if told.has_records
-            && let Some(cached) = self.order.remove(&place)
-        {
+        let must = cached.tell(told);
+        if told.has_records {
+            self.serve_last(place);
+        }
+        must
+    }
+
+    fn serve_last(&mut self, place: u64) {
+        if let Some(cached) = self.order.remove(&place) {
             self.append(cached);
         }
+    }
+}
+
+impl Cached {
+    /// `CachedPartition.maybeUpdateResponseData`.
+    fn tell(&mut self, told: Told) -> bool {
+        let mut must = told.has_records || told.is_error || told.diverging;
+        must |= self.high_watermark != told.high_watermark || self.log_start_offset != told.log_start_offset;
+        // After an error or a divergence the next answer is told whatever it is.
+        self.high_watermark = if told.is_error || told.diverging { -1 } else { told.high_watermark };
+        self.log_start_offset = told.log_start_offset;
         must
     }
 }
@@ -280,10 +307,12 @@ mod tests {
         let (kind, wants) = cache.begin(Instant::ZERO, id, 1, false, vec![], &[]).unwrap();
         assert_eq!(kind, FetchKind::Incremental { session_id: id });
         assert_eq!(wants.iter().map(|w| &*w.topic).collect::<Vec<_>>(), ["a", "b"]);
-        let answers = [(want("a", 0).key(), told(6, true)), (want("b", 0).key(), told(5, false))];
-        assert_eq!(cache.tell(id, &answers), Some(vec![true, false]));
+        assert_eq!(cache.tell(id, &wants, &[told(6, true), told(5, false)]), Some(vec![true, false]));
         let (_, wants) = cache.begin(Instant::ZERO, id, 2, false, vec![], &[]).unwrap();
         assert_eq!(wants.iter().map(|w| &*w.topic).collect::<Vec<_>>(), ["b", "a"]);
+        // Answers to what another request has forgotten or moved meanwhile find their partitions all the same.
+        cache.begin(Instant::ZERO, id, 3, false, vec![], &[want("b", 0).key()]).unwrap();
+        assert_eq!(cache.tell(id, &wants, &[told(5, false), told(6, false)]), Some(vec![true, false]));
     }
 
     #[test]

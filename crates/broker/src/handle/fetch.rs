@@ -6,6 +6,7 @@ use crate::answer::{Handled, ReplyTo, Response, Wait};
 use crate::context::Context;
 use crate::fetch_session::{FetchKind, Told, Want, WantKey};
 use base::{Instant, Now};
+use metadata::Image;
 use replica::{FetchRead, Partition, PartitionError, Watch};
 use std::sync::Arc;
 use std::task::Waker;
@@ -116,6 +117,7 @@ impl Wait for Fetch {
 
 impl Fetch {
     fn read_all(&self, broker: &Broker) -> (Vec<Got>, usize) {
+        let image = broker.image();
         let mut left = self.max_bytes;
         let mut min_one = !self.hard_limit;
         let mut bytes = 0;
@@ -123,7 +125,7 @@ impl Fetch {
             .wants
             .iter()
             .map(|want| {
-                let got = self.read(broker, want, left, min_one);
+                let got = self.read(broker, &image, want, left, min_one);
                 if let Got::Read(read) = &got
                     && read.size > 0
                 {
@@ -137,8 +139,8 @@ impl Fetch {
         (got, bytes)
     }
 
-    fn read(&self, broker: &Broker, want: &Want, left: usize, min_one: bool) -> Got {
-        let partition = match find(broker, want) {
+    fn read(&self, broker: &Broker, image: &Image, want: &Want, left: usize, min_one: bool) -> Got {
+        let partition = match find(broker, image, want) {
             Ok(partition) => partition,
             Err(error) => return Got::Refused(error.into()),
         };
@@ -159,8 +161,9 @@ impl Fetch {
 
     /// Watches every partition for growth; false when one has grown already.
     fn watch_all(&mut self, broker: &Broker, got: &[Got], waker: &Waker) -> bool {
+        let image = broker.image();
         for (want, got) in self.wants.iter().zip(got) {
-            let (Ok(partition), Got::Read(read)) = (find(broker, want), got) else { return false };
+            let (Ok(partition), Got::Read(read)) = (find(broker, &image, want), got) else { return false };
             match partition.watch(read.high_watermark + 1, waker) {
                 Some(watch) => self.watches.push(watch),
                 None => return false,
@@ -179,8 +182,7 @@ impl Fetch {
             FetchKind::Full if self.reply.version < 7 => 0,
             FetchKind::Full => broker.fetch_sessions.open(now.mono, &broker.rng, by_id, wants.iter().cloned().zip(told.iter().copied())),
             FetchKind::Incremental { session_id } => {
-                let answers: Vec<_> = wants.iter().map(Want::key).zip(told).collect();
-                match broker.fetch_sessions.tell(session_id, &answers) {
+                match broker.fetch_sessions.tell(session_id, &wants, &told) {
                     Some(which) => include = which,
                     None => {
                         return self
@@ -209,8 +211,7 @@ impl Fetch {
     }
 }
 
-fn find(broker: &Broker, want: &Want) -> Result<Arc<Partition>, ErrorCode> {
-    let image = broker.image();
+fn find(broker: &Broker, image: &Image, want: &Want) -> Result<Arc<Partition>, ErrorCode> {
     if want.topic_id.is_zero() {
         if image.topics.partition(&want.topic, want.partition).is_none() {
             return Err(ErrorCode::UnknownTopicOrPartition);
