@@ -112,37 +112,45 @@ impl<'a> BatchView<'a> {
         Ok(bytes.get(..need).map(|bytes| (BatchView { bytes }, size)))
     }
 
+    #[inline]
     fn i16_at(&self, at: usize) -> i16 {
         i16::from_be_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
+    #[inline]
     fn i32_at(&self, at: usize) -> i32 {
         let b = &self.bytes[at..at + 4];
         i32::from_be_bytes([b[0], b[1], b[2], b[3]])
     }
 
+    #[inline]
     fn i64_at(&self, at: usize) -> i64 {
         let b = &self.bytes[at..at + 8];
         i64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
     }
 
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
+    #[inline]
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
+    #[inline]
     pub fn magic(&self) -> u8 {
         self.bytes[MAGIC]
     }
 
     /// For magic 0 and 1 this is the offset field, which in a compressed wrapper is that of its last message.
+    #[inline]
     pub fn base_offset(&self) -> i64 {
         self.i64_at(BASE_OFFSET)
     }
 
+    #[inline]
     pub fn last_offset(&self) -> i64 {
         if self.magic() < 2 { self.base_offset() } else { self.base_offset().wrapping_add(i64::from(self.last_offset_delta())) }
     }
@@ -151,10 +159,12 @@ impl<'a> BatchView<'a> {
         self.last_offset().wrapping_add(1)
     }
 
+    #[inline]
     pub fn leader_epoch(&self) -> i32 {
         if self.magic() < 2 { NO_LEADER_EPOCH } else { self.i32_at(LEADER_EPOCH) }
     }
 
+    #[inline]
     pub fn stored_crc(&self) -> u32 {
         self.i32_at(if self.magic() < 2 { legacy::CRC } else { CRC }) as u32
     }
@@ -168,23 +178,28 @@ impl<'a> BatchView<'a> {
     }
 
     /// The low byte of the attributes; the high byte is unused in every format.
+    #[inline]
     pub fn attributes(&self) -> u8 {
         if self.magic() < 2 { self.bytes[legacy::ATTRIBUTES] } else { self.bytes[ATTRIBUTES + 1] }
     }
 
+    #[inline]
     pub fn compression(&self) -> Result<Compression, RecordError> {
         let id = self.attributes() & COMPRESSION_MASK;
         Compression::from_id(id).ok_or(RecordError::UnsupportedCompression(id))
     }
 
+    #[inline]
     pub fn timestamp_type(&self) -> TimestampType {
         if self.attributes() & LOG_APPEND_TIME != 0 && self.magic() > 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
     }
 
+    #[inline]
     pub fn is_transactional(&self) -> bool {
         self.magic() >= 2 && self.attributes() & TRANSACTIONAL != 0
     }
 
+    #[inline]
     pub fn is_control(&self) -> bool {
         self.magic() >= 2 && self.attributes() & CONTROL != 0
     }
@@ -194,30 +209,37 @@ impl<'a> BatchView<'a> {
         (self.magic() >= 2 && self.attributes() & DELETE_HORIZON != 0).then(|| self.i64_at(BASE_TIMESTAMP))
     }
 
+    #[inline]
     pub fn last_offset_delta(&self) -> i32 {
         if self.magic() < 2 { 0 } else { self.i32_at(LAST_OFFSET_DELTA) }
     }
 
+    #[inline]
     pub fn base_timestamp(&self) -> i64 {
         if self.magic() < 2 { legacy::timestamp(self.bytes) } else { self.i64_at(BASE_TIMESTAMP) }
     }
 
+    #[inline]
     pub fn max_timestamp(&self) -> i64 {
         if self.magic() < 2 { legacy::timestamp(self.bytes) } else { self.i64_at(MAX_TIMESTAMP) }
     }
 
+    #[inline]
     pub fn producer_id(&self) -> i64 {
         if self.magic() < 2 { NO_PRODUCER_ID } else { self.i64_at(PRODUCER_ID) }
     }
 
+    #[inline]
     pub fn has_producer_id(&self) -> bool {
         self.producer_id() > NO_PRODUCER_ID
     }
 
+    #[inline]
     pub fn producer_epoch(&self) -> i16 {
         if self.magic() < 2 { NO_PRODUCER_EPOCH } else { self.i16_at(PRODUCER_EPOCH) }
     }
 
+    #[inline]
     pub fn base_sequence(&self) -> i32 {
         if self.magic() < 2 { NO_SEQUENCE } else { self.i32_at(BASE_SEQUENCE) }
     }
@@ -230,6 +252,7 @@ impl<'a> BatchView<'a> {
     }
 
     /// How many records the header claims; 1 for an uncompressed legacy message, unknown (None) for a compressed one.
+    #[inline]
     pub fn count(&self) -> Option<i32> {
         if self.magic() >= 2 {
             return Some(self.i32_at(COUNT));
@@ -238,6 +261,7 @@ impl<'a> BatchView<'a> {
     }
 
     /// The records part of a magic 2 batch, still compressed.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[RECORDS.min(self.bytes.len())..]
     }

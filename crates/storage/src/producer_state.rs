@@ -122,6 +122,11 @@ pub struct Update {
 }
 
 impl Update {
+    /// As of batches without a producer id.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.started.is_empty() && self.verified.is_empty() && self.completed.is_empty()
+    }
+
     fn entry<'a>(&'a mut self, state: &ProducerState, producer_id: i64) -> &'a mut ProducerEntry {
         let at = match self.entries.iter().position(|e| e.producer_id == producer_id) {
             Some(at) => at,

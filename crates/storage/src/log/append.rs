@@ -244,12 +244,11 @@ impl Log {
         now: Now,
     ) -> Result<(), AppendError> {
         self.sync_identity()?;
-        let disk = self.disk.clone();
-        self.epochs.persist_overdue(disk.as_ref(), &self.dir)?;
+        self.epochs.persist_overdue(self.disk.as_ref(), &self.dir)?;
         let Some(last) = batches.last() else { return Ok(()) };
         let max_timestamp = batches.iter().map(|b| b.max_timestamp).max().unwrap_or(record::NO_TIMESTAMP);
         let incoming = (first.len() + second.len()) as u64;
-        if self.active().should_roll(disk.as_ref(), &self.config, incoming, max_timestamp, last.last_offset, now.wall_ms) {
+        if self.active().should_roll(self.disk.as_ref(), &self.config, incoming, max_timestamp, last.last_offset, now.wall_ms) {
             // A gap before the first batch belongs to neither segment; the new one starts where the batch does.
             let end = self.log_end_offset;
             self.log_end_offset = first_offset.max(end);
@@ -260,13 +259,16 @@ impl Log {
             rolled?;
         }
         let at = self.segments.len() - 1;
-        self.segments[at].append(disk.as_ref(), &self.config, first, second, batches)?;
+        self.segments[at].append(self.disk.as_ref(), &self.config, first, second, batches)?;
         self.log_end_offset = last.last_offset + 1;
+        if update.is_empty() {
+            return Ok(());
+        }
         self.producers.apply(update);
         for completed in update.completed.drain(..) {
             let last_stable_offset = self.producers.last_stable_offset_after(&completed);
             if completed.aborted {
-                self.segments[at].add_aborted(disk.as_ref(), &completed, last_stable_offset)?;
+                self.segments[at].add_aborted(self.disk.as_ref(), &completed, last_stable_offset)?;
             }
             self.producers.complete(&completed);
         }
