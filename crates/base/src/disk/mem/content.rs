@@ -1,6 +1,8 @@
 //! What a simulated file holds: the bytes that everybody sees, and a log of the changes that are not durable yet, from which a power cut
 //! works out what the medium has. Costs of a change, a sync and a crash follow what changed, not how long the file is.
 
+use std::ops::Range;
+
 /// What the medium keeps whole, whatever happens.
 const SECTOR: usize = 512;
 
@@ -10,6 +12,8 @@ pub struct Content {
     pub modified_ms: i64,
     /// In order; everything before the first of them is durable.
     changes: Vec<Change>,
+    /// What the changes wrote, one after another.
+    written: Vec<u8>,
 }
 
 struct Change {
@@ -21,7 +25,7 @@ struct Change {
 }
 
 enum Kind {
-    Write { offset: usize, data: Vec<u8> },
+    Write { offset: usize, data: Range<usize> },
     SetLen(usize),
 }
 
@@ -47,7 +51,10 @@ impl Content {
         let old_len = self.bytes.len();
         let old = self.bytes.get(offset.min(old_len)..(offset + data.len()).min(old_len)).unwrap_or_default().to_vec();
         write(&mut self.bytes, offset, data);
-        self.changes.push(Change { kind: Kind::Write { offset, data: data.to_vec() }, fate: Fate::Pending, old_len, old });
+        let start = self.written.len();
+        self.written.extend_from_slice(data);
+        let kind = Kind::Write { offset, data: start..self.written.len() };
+        self.changes.push(Change { kind, fate: Fate::Pending, old_len, old });
     }
 
     pub fn set_len(&mut self, len: usize) {
@@ -60,6 +67,7 @@ impl Content {
     pub fn sync(&mut self) {
         if self.changes.iter().all(|change| change.fate != Fate::Lost) {
             self.changes.clear();
+            self.written.clear();
             return;
         }
         for change in &mut self.changes {
@@ -83,11 +91,10 @@ impl Content {
         if self.changes.iter().all(|change| change.fate != Fate::Lost) {
             return;
         }
-        let changes = std::mem::take(&mut self.changes);
-        self.undo(&changes);
+        let (changes, written) = self.undo();
         for change in changes.into_iter().filter(|change| change.fate != Fate::Lost) {
             match &change.kind {
-                Kind::Write { offset, data } => self.write(*offset, data),
+                Kind::Write { offset, data } => self.write(*offset, &written[data.clone()]),
                 Kind::SetLen(len) => self.set_len(*len),
             }
             if let Some(again) = self.changes.last_mut() {
@@ -96,7 +103,9 @@ impl Content {
         }
     }
 
-    fn undo(&mut self, changes: &[Change]) {
+    /// Takes back the changes that are not durable yet; returns them and what they wrote.
+    fn undo(&mut self) -> (Vec<Change>, Vec<u8>) {
+        let changes = std::mem::take(&mut self.changes);
         for change in changes.iter().rev() {
             match &change.kind {
                 Kind::Write { offset, .. } => {
@@ -111,12 +120,12 @@ impl Content {
                 }
             }
         }
+        (changes, std::mem::take(&mut self.written))
     }
 
     /// A power cut: back to what is durable, and of each pending change as much as `survival` lets through.
     pub fn crash(&mut self, survival: Survival, rng: &mut fastrand::Rng) {
-        let changes = std::mem::take(&mut self.changes);
-        self.undo(&changes);
+        let (changes, written) = self.undo();
         for change in &changes {
             let survives = match (change.fate, survival) {
                 (Fate::Durable, _) => Part::Whole,
@@ -127,10 +136,15 @@ impl Content {
             };
             match (&change.kind, survives) {
                 (_, Part::Nothing) => {}
-                (Kind::Write { offset, data }, Part::Whole) => write(&mut self.bytes, *offset, data),
-                (Kind::Write { offset, data }, Part::Beginning) => write(&mut self.bytes, *offset, &data[..rng.usize(0..=data.len())]),
-                (Kind::Write { offset, data }, Part::Sectors) => write_sectors(&mut self.bytes, *offset, data, rng),
                 (Kind::SetLen(len), _) => self.bytes.resize(*len, 0),
+                (Kind::Write { offset, data }, part) => {
+                    let data = &written[data.clone()];
+                    match part {
+                        Part::Beginning => write(&mut self.bytes, *offset, &data[..rng.usize(0..=data.len())]),
+                        Part::Sectors => write_sectors(&mut self.bytes, *offset, data, rng),
+                        Part::Whole | Part::Nothing => write(&mut self.bytes, *offset, data),
+                    }
+                }
             }
         }
     }
@@ -165,6 +179,10 @@ impl Part {
 
 fn write(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
     if data.is_empty() {
+        return;
+    }
+    if bytes.len() == offset {
+        bytes.extend_from_slice(data);
         return;
     }
     if bytes.len() < offset + data.len() {
