@@ -1,4 +1,4 @@
-//! Hot path. Bytes of responses on their way to a socket: memory by sendmsg, file ranges by sendfile.
+//! Hot path. Bytes of responses on their way to a socket: memory by send or sendmsg, file ranges by sendfile.
 //!
 //! A worker never waits for a disk here: what is not in the page cache is brought there by other threads first. Nor does a reader that keeps
 //! up with the sending hold the worker: after some bytes the other connections have their turn.
@@ -128,6 +128,14 @@ impl Output {
     }
 
     fn send_bytes(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        // Most often one small response is all there is: nothing is gathered then, neither here nor in the kernel.
+        if self.segments.len() == 1
+            && let Some(Queued { segment: Segment::Bytes(bytes), .. }) = self.segments.front_mut()
+        {
+            let sent = stream.try_io(Interest::WRITABLE, || Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?))?;
+            bytes.advance(sent);
+            return Ok(sent);
+        }
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         // With a file range next, the kernel may wait for it instead of sending the header in a packet of its own.
