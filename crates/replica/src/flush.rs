@@ -35,6 +35,8 @@ pub struct FlushQueue(Mutex<Due>);
 #[derive(Default)]
 struct Due {
     partitions: VecDeque<Arc<Partition>>,
+    /// Created a moment ago: to be made durable before the first record comes, when there is nothing else to do.
+    created: VecDeque<Arc<Partition>>,
     waker: Option<Waker>,
 }
 
@@ -52,9 +54,23 @@ impl FlushQueue {
         self.len() == 0
     }
 
+    /// Everything that there is to do, flushes and new partitions.
+    pub fn jobs(&self) -> usize {
+        let due = self.0.lock();
+        due.partitions.len() + due.created.len()
+    }
+
     pub(crate) fn push(&self, partition: Arc<Partition>) {
+        self.join(|due| due.partitions.push_back(partition));
+    }
+
+    pub(crate) fn push_created(&self, partition: Arc<Partition>) {
+        self.join(|due| due.created.push_back(partition));
+    }
+
+    fn join(&self, join: impl FnOnce(&mut Due)) {
         let mut due = self.0.lock();
-        due.partitions.push_back(partition);
+        join(&mut due);
         let waker = due.waker.clone();
         drop(due);
         if let Some(waker) = waker {
@@ -64,6 +80,15 @@ impl FlushQueue {
 
     fn pop(&self) -> Option<Arc<Partition>> {
         self.0.lock().partitions.pop_front()
+    }
+
+    fn pop_created(&self) -> Option<Arc<Partition>> {
+        self.0.lock().created.pop_front()
+    }
+
+    /// The node stops: who gets a first record after the next start is made durable then.
+    pub fn forget_created(&self) {
+        self.0.lock().created.clear();
     }
 }
 
@@ -81,9 +106,12 @@ pub enum Progress {
 }
 
 impl PartitionSet {
-    /// Runs the flush that is due first; `None` when none is. `clock` is read around the sync.
+    /// Runs the flush that is due first; `None` when none is, and something else may have been done instead. `clock` is read around the sync.
     pub fn run_next_flush(&self, clock: &dyn Fn() -> Now) -> Option<Flushed> {
-        let partition = self.flushes().pop()?;
+        let Some(partition) = self.flushes().pop() else {
+            self.flushes().pop_created().inspect(|partition| partition.sync_identity());
+            return None;
+        };
         let took = partition.flush(clock);
         Some(Flushed { partition, took })
     }
@@ -107,6 +135,25 @@ impl Partition {
         drop(state);
         if join {
             self.flushes.push(self.clone());
+        }
+    }
+
+    /// So that the first append need not. Whatever goes wrong here (the partition may be deleted already) goes wrong again there.
+    fn sync_identity(&self) {
+        let (job, generation) = {
+            let state = self.state.lock();
+            (state.log.as_ref().and_then(storage::Log::identity_job), state.log_generation)
+        };
+        let Some(job) = job else { return };
+        if let Err(error) = job.run() {
+            tracing::debug!(partition = %self.topic_partition, %error, "a new partition is not durable yet");
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.log_generation == generation
+            && let Some(log) = &mut state.log
+        {
+            log.identity_synced(&job);
         }
     }
 

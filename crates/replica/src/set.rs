@@ -342,7 +342,9 @@ impl PartitionSet {
         let open = LogOpen { clean_shutdown: true, jitter_seed, ..LogOpen::default() };
         let config = self.topic_log_config(image, &topic.name);
         let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
-        Ok(self.insert(Partition::new(self.broker_id, topic.id, log)))
+        let partition = self.insert(Partition::new(self.broker_id, topic.id, log));
+        self.flushes.push_created(partition.clone());
+        Ok(partition)
     }
 
     /// The directories that `cordoned.log.dirs` closes to new partitions.

@@ -21,7 +21,7 @@ mod verification;
 
 pub use config::LogConfig;
 pub use error::{AppendError, LogError, ReadError};
-pub use log::{AppendInfo, Deleted, FlushJob, Log, LogOpen, LogRead, ReadLimit, TimestampOffset, unlink};
+pub use log::{AppendInfo, Deleted, FlushJob, IdentityJob, Log, LogOpen, LogRead, ReadLimit, TimestampOffset, unlink};
 pub use record::{Compression, Origin as AppendOrigin, RecordErrorDetail, TargetCompression, TimestampType};
 pub use recovery::{Recovered, RecoveryProgress};
 pub use verification::{Verification, VerificationGuard};

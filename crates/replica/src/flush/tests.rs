@@ -218,3 +218,24 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
         assert!(log.log_end_offset() >= seen, "seed {seed}: {seen} records were seen, {} are left", log.log_end_offset());
     }
 }
+
+#[test]
+fn what_was_created_is_durable_before_its_first_record_and_makes_way_for_flushes() {
+    let world = World::new("1");
+    let (partition, other) = (world.partition(0), world.partition(1));
+    world.replicas.flushes().push_created(partition.clone());
+    world.append(&other, Acks::All);
+    assert!(world.run_flush(), "the flush comes first");
+    let before = world.syncs();
+    assert!(!world.run_flush());
+    let durable = world.syncs();
+    assert!(durable > before);
+    world.append(&partition, Acks::Leader);
+    assert_eq!(world.syncs(), durable, "the append syncs nothing");
+
+    world.replicas.flushes().push_created(world.partition(2));
+    world.replicas.flushes().forget_created();
+    let before = world.syncs();
+    assert!(!world.run_flush() || world.syncs() > before, "only the flush of the append is left");
+    assert_eq!(world.replicas.flushes().jobs(), 0);
+}

@@ -1,13 +1,11 @@
 //! Appending: as leader (offsets are assigned), as raft leader and follower (offsets are given). Kafka: UnifiedLog.append. Hot path.
 
 use super::Log;
-use crate::error::{AppendError, LogError};
-use crate::partition_metadata;
+use crate::error::AppendError;
 use crate::producer_state::{Context, ProducerError, Update};
 use crate::segment::Appended;
 use crate::verification::{Verification, VerificationGuard};
 use base::Now;
-use base::disk::OpenMode;
 use bytes::Bytes;
 use record::{BatchView, EndTxnMarker, Origin, TimestampType, ValidationError};
 
@@ -272,25 +270,6 @@ impl Log {
             }
             self.producers.complete(&completed);
         }
-        Ok(())
-    }
-
-    /// partition.metadata must be durable before any data is: without it Apache takes the directory for a stray.
-    pub(super) fn sync_identity(&mut self) -> Result<(), LogError> {
-        if self.identity_synced {
-            return Ok(());
-        }
-        if self.topic_id.is_some() {
-            let path = self.dir.join(partition_metadata::FILE_NAME);
-            let sync = || self.disk.open(&path, OpenMode::ReadWrite)?.sync_data();
-            sync().map_err(LogError::io("cannot sync", &path))?;
-        }
-        self.disk.sync_dir(&self.dir).map_err(LogError::io("cannot sync", &self.dir))?;
-        if let Some(parent) = self.dir.parent() {
-            self.disk.sync_dir(parent).map_err(LogError::io("cannot sync", parent))?;
-        }
-        self.dir_dirty = false;
-        self.identity_synced = true;
         Ok(())
     }
 }

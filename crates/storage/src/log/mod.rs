@@ -3,6 +3,7 @@
 
 mod append;
 mod flush;
+mod identity;
 mod load;
 mod lookup;
 mod read;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 pub use append::AppendInfo;
 pub use flush::FlushJob;
+pub use identity::IdentityJob;
 pub use load::LogOpen;
 pub use lookup::TimestampOffset;
 pub use read::{LogRead, ReadLimit};
