@@ -31,8 +31,8 @@ const USAGE: &str = "usage: load COMMAND ARGUMENT...
             producers, transactions, groups, compaction, topics and connections that come and go
   members BOOTSTRAP GROUP TOPIC consumer|classic
             of one group, which do what standard input says: join N MS, leave N, roll MS, rest MS, commit MS, fill N, again
-  jitter SECONDS
-            no broker: how late a thread wakes that is due 10,000 times a second
+  jitter SECONDS BUSY_PERCENT
+            no broker: how late threads are, one a core, that are due 10,000 times a second and compute for a share of the time
   limit DIRECTORY BATCH_BYTES MEGABYTES
             no broker: CPU for receiving, checksums and writing alone
   tail BOOTSTRAP RECORDS_PER_SECOND RECORD_BYTES SECONDS none|rolls,compaction,cold,cold-flat-out DIR

@@ -1,6 +1,6 @@
 //! Tail latencies at 10,000 records/s with acks=all, counted from the moment a record was due, alone and with everything going on that a broker
 //! does besides: segments that roll and are deleted, compaction, and a consumer that reads old data which is in no page cache, at 300 MB/s as
-//! from a disk, or as fast as it can. What the machine does to a thread that only waits is measured before. The brokers run
+//! from a disk, or as fast as it can. What the machine alone does to threads is measured before. The brokers run
 //! one after the other, as an idle JVM would show in the other's tail; each is warmed up by a full run first.
 
 use std::time::Duration;
@@ -24,6 +24,9 @@ const CASES: [(&str, &str); 3] = [
     ("rolls,compaction,cold-flat-out", "with everything, old data read without a limit"),
 ];
 
+/// What the machine does alone, idle and about as busy as with a broker and its load: percent, and how the table says it.
+const NO_BROKER: [(&str, &str); 2] = [("0", "that do nothing"), ("50", "that compute half the time")];
+
 const BARS: &[Bar] = &[
     Bar { figure: "acks=all with everything going on, 99th, ms", limits: &[Limit::AtMost(2.0), Limit::AtMostOfApache(0.1)] },
     Bar { figure: "acks=all with everything going on, 99.9th, ms", limits: &[Limit::AtMost(5.0), Limit::AtMostOfApache(0.1)] },
@@ -38,9 +41,13 @@ fn measure(plan: &Plan, results: &mut Results) {
     for kind in &plan.kinds {
         let scratch = Scratch::new("bench-tail");
         for _ in 0..plan.runs {
-            let figures = load(&["jitter", if plan.quick { "2" } else { "5" }], Duration::from_secs(60));
-            results.add(*kind, "no broker: a thread that wakes when a record is due, 99th, ms", figures["late_p99_us"] / 1000.0);
-            results.add(*kind, "no broker: a thread that wakes when a record is due, 99.9th, ms", figures["late_p999_us"] / 1000.0);
+            for (busy_percent, threads) in NO_BROKER {
+                let figures = load(&["jitter", if plan.quick { "2" } else { "5" }, busy_percent], Duration::from_secs(60));
+                for (suffix, percentile) in [("p99", "99th"), ("p999", "99.9th")] {
+                    let value = figures[&format!("late_{suffix}_us")] / 1000.0;
+                    results.add(*kind, &format!("no broker: how late threads are {threads}, {percentile}, ms"), value);
+                }
+            }
         }
         let mut node = Node::prepare(*kind, &scratch.join("node"), PROPERTIES);
         node.heap = "1g";
