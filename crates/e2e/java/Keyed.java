@@ -1,4 +1,5 @@
 import java.nio.charset.StandardCharsets;
+import java.util.Properties;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -11,7 +12,11 @@ public final class Keyed {
     public static void main(String[] args) {
         Check.bootstrap = args[0];
         byte[] value = new byte[Integer.parseInt(args[1])];
-        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(Check.props(), new ByteArraySerializer(), new ByteArraySerializer())) {
+        Properties props = Check.props();
+        // On a slow disk a broker may need longer than the default for a request to a thousand new partitions.
+        props.put("request.timeout.ms", "300000");
+        props.put("delivery.timeout.ms", "600000");
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(props, new ByteArraySerializer(), new ByteArraySerializer())) {
             for (int at = 2; at < args.length; at += 2) {
                 System.out.println(rate(producer, args[at], Long.parseLong(args[at + 1]), value));
             }

@@ -13,9 +13,11 @@ use wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, ProduceResponse, ResponseHeader};
-use wire::{Message, Reader, Records, Request, Segment};
+use wire::{ErrorCode, Message, Reader, Records, Request, Segment};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Before another try where a leader is not known yet.
+const LEADERLESS: Duration = Duration::from_millis(10);
 /// The version of Produce.
 const PRODUCE: i16 = 9;
 
@@ -58,13 +60,24 @@ impl Visitor {
         ask(&mut stream, &self.frames.versions, &mut self.answer)?;
         ask(&mut stream, &self.frames.metadata, &mut self.answer)?;
         if self.visits.is_multiple_of(2) {
-            ask(&mut stream, &self.frames.produce, &mut self.answer)?;
-            check_produced(&self.answer)?;
+            let patient_until = Instant::now() + PATIENCE;
+            while !self.produced(&mut stream)? {
+                if Instant::now() > patient_until {
+                    return Err("the leader of the topic is not known".into());
+                }
+                std::thread::sleep(LEADERLESS);
+            }
         } else {
             ask(&mut stream, &self.frames.fetch, &mut self.answer)?;
         }
         self.visits += 1;
         Ok(stream)
+    }
+
+    /// False: the topic is so new that its leader does not know of it.
+    fn produced(&mut self, stream: &mut TcpStream) -> Result<bool> {
+        ask(stream, &self.frames.produce, &mut self.answer)?;
+        check_produced(&self.answer)
     }
 
     fn ask_again(&mut self, stream: &mut TcpStream) -> Result<()> {
@@ -130,13 +143,14 @@ fn ask(stream: &mut TcpStream, frame: &[u8], answer: &mut Vec<u8>) -> Result<()>
 }
 
 /// A connection that was refused its record would be another kind of idle.
-fn check_produced(answer: &[u8]) -> Result<()> {
+fn check_produced(answer: &[u8]) -> Result<bool> {
     let mut reader = Reader::new(Bytes::copy_from_slice(answer));
     ResponseHeader::decode(&mut reader, ProduceRequest::KEY.response_header_version(PRODUCE))?;
     let response = ProduceResponse::decode(&mut reader, PRODUCE)?;
     let errors = response.responses.iter().flat_map(|topic| &topic.partition_responses).map(|partition| partition.error_code);
     match errors.collect::<Vec<_>>()[..] {
-        [0] => Ok(()),
+        [0] => Ok(true),
+        [error] if matches!(ErrorCode::from_code(error), ErrorCode::UnknownTopicOrPartition | ErrorCode::NotLeaderOrFollower) => Ok(false),
         ref errors => Err(format!("a record was not taken: {errors:?}").into()),
     }
 }

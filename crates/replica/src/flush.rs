@@ -35,8 +35,8 @@ pub struct FlushQueue(Mutex<Due>);
 #[derive(Default)]
 struct Due {
     partitions: VecDeque<Arc<Partition>>,
-    /// Created a moment ago: to be made durable before the first record comes, when there is nothing else to do.
-    created: VecDeque<Arc<Partition>>,
+    /// Of topics that get their first records: to be made durable before the first of their own, when there is nothing else to do.
+    begun: VecDeque<Arc<Partition>>,
     waker: Option<Waker>,
 }
 
@@ -54,18 +54,18 @@ impl FlushQueue {
         self.len() == 0
     }
 
-    /// Everything that there is to do, flushes and new partitions.
+    /// Everything that there is to do: flushes, and partitions to be made durable.
     pub fn jobs(&self) -> usize {
         let due = self.0.lock();
-        due.partitions.len() + due.created.len()
+        due.partitions.len() + due.begun.len()
     }
 
     pub(crate) fn push(&self, partition: Arc<Partition>) {
         self.join(|due| due.partitions.push_back(partition));
     }
 
-    pub(crate) fn push_created(&self, partition: Arc<Partition>) {
-        self.join(|due| due.created.push_back(partition));
+    pub(crate) fn push_begun(&self, partition: Arc<Partition>) {
+        self.join(|due| due.begun.push_back(partition));
     }
 
     fn join(&self, join: impl FnOnce(&mut Due)) {
@@ -82,13 +82,13 @@ impl FlushQueue {
         self.0.lock().partitions.pop_front()
     }
 
-    fn pop_created(&self) -> Option<Arc<Partition>> {
-        self.0.lock().created.pop_front()
+    fn pop_begun(&self) -> Option<Arc<Partition>> {
+        self.0.lock().begun.pop_front()
     }
 
     /// The node stops: who gets a first record after the next start is made durable then.
-    pub fn forget_created(&self) {
-        self.0.lock().created.clear();
+    pub fn forget_begun(&self) {
+        self.0.lock().begun.clear();
     }
 }
 
@@ -109,7 +109,7 @@ impl PartitionSet {
     /// Runs the flush that is due first; `None` when none is, and something else may have been done instead. `clock` is read around the sync.
     pub fn run_next_flush(&self, clock: &dyn Fn() -> Now) -> Option<Flushed> {
         let Some(partition) = self.flushes().pop() else {
-            self.flushes().pop_created().inspect(|partition| partition.sync_identity());
+            self.flushes().pop_begun().inspect(|partition| partition.sync_identity());
             return None;
         };
         let took = partition.flush(clock);

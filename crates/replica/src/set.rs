@@ -91,6 +91,8 @@ struct Named {
 pub struct Topic {
     pub traffic: Arc<Traffic>,
     partitions: RwLock<BTreeMap<i32, Arc<Partition>>>,
+    /// It gets records: all its partitions are durable, or in the queue for that.
+    begun: AtomicBool,
 }
 
 impl Topic {
@@ -198,6 +200,14 @@ impl PartitionSet {
         self.topics.read().by_id.get(&id).cloned()
     }
 
+    /// A record comes to one of the partitions of this topic, so others will come to the others: before they do, flushers make durable that
+    /// these exist. A topic that is only created costs no sync.
+    pub fn begin(&self, topic: &Topic) {
+        if !topic.begun.load(Ordering::Relaxed) && !topic.begun.swap(true, Ordering::Relaxed) {
+            topic.all().into_iter().for_each(|partition| self.flushes.push_begun(partition));
+        }
+    }
+
     /// Every partition, in the order of topic and number.
     pub fn all(&self) -> Vec<Arc<Partition>> {
         self.snapshot().to_vec()
@@ -263,6 +273,7 @@ impl PartitionSet {
         partition.set_room(|dir| self.room_in(dir));
         let partition = Arc::new(partition);
         topic.partitions.write().insert(index, partition.clone());
+        topic.begun.store(false, Ordering::Relaxed);
         drop(topics);
         *self.sorted.lock() = None;
         partition
@@ -342,9 +353,7 @@ impl PartitionSet {
         let open = LogOpen { clean_shutdown: true, jitter_seed, ..LogOpen::default() };
         let config = self.topic_log_config(image, &topic.name);
         let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
-        let partition = self.insert(Partition::new(self.broker_id, topic.id, log));
-        self.flushes.push_created(partition.clone());
-        Ok(partition)
+        Ok(self.insert(Partition::new(self.broker_id, topic.id, log)))
     }
 
     /// The directories that `cordoned.log.dirs` closes to new partitions.

@@ -113,6 +113,9 @@ impl Append<'_> {
             false => self.image.topics.get(&topic.name),
         };
         let here = known.and_then(|known| self.broker.replicas().topic(known.id));
+        if let Some(here) = &here {
+            self.broker.replicas().begin(here);
+        }
         let metrics = self.broker.metrics();
         let partitions = topic.partition_data.into_iter().map(|data| {
             metrics.traffic.produce_requests.add(1);

@@ -220,10 +220,10 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn what_was_created_is_durable_before_its_first_record_and_makes_way_for_flushes() {
+fn what_has_begun_is_durable_before_its_first_record_and_makes_way_for_flushes() {
     let world = World::new("1");
     let (partition, other) = (world.partition(0), world.partition(1));
-    world.replicas.flushes().push_created(partition.clone());
+    world.replicas.flushes().push_begun(partition.clone());
     world.append(&other, Acks::All);
     assert!(world.run_flush(), "the flush comes first");
     let before = world.syncs();
@@ -233,9 +233,28 @@ fn what_was_created_is_durable_before_its_first_record_and_makes_way_for_flushes
     world.append(&partition, Acks::Leader);
     assert_eq!(world.syncs(), durable, "the append syncs nothing");
 
-    world.replicas.flushes().push_created(world.partition(2));
-    world.replicas.flushes().forget_created();
+    world.replicas.flushes().push_begun(world.partition(2));
+    world.replicas.flushes().forget_begun();
     let before = world.syncs();
     assert!(!world.run_flush() || world.syncs() > before, "only the flush of the append is left");
     assert_eq!(world.replicas.flushes().jobs(), 0);
+}
+
+#[test]
+fn a_topic_begins_once_and_again_with_new_partitions() {
+    let world = World::new("1");
+    (0..3).for_each(|index| drop(world.partition(index)));
+    let topic = world.replicas.topic(Uuid::from_u128(7)).unwrap();
+    world.replicas.begin(&topic);
+    world.replicas.begin(&topic);
+    assert_eq!(world.replicas.flushes().jobs(), 3);
+    while world.replicas.flushes().jobs() > 0 {
+        assert!(!world.run_flush());
+    }
+    let durable = world.syncs();
+    world.append(&world.replicas.get("t", 2).unwrap(), Acks::Leader);
+    assert_eq!(world.syncs(), durable);
+    world.partition(3);
+    world.replicas.begin(&topic);
+    assert_eq!(world.replicas.flushes().jobs(), 4 + 1, "and the flush that the append asked for");
 }

@@ -1,6 +1,6 @@
 //! Owns: making durable that a partition exists: its `partition.metadata`, its directory, and its name in the log directory. It must be before any
 //! data is: without it Apache takes the directory for a stray. Kafka: `UnifiedLog.maybeFlushMetadataFile`, on the first append; here also ahead
-//! of it, by a job that needs no lock, because a producer that meets a thousand new partitions would wait for each of them.
+//! of it, by a job that needs no lock, because a producer that meets a thousand new partitions would wait for one after the other.
 
 use crate::error::LogError;
 use crate::{Log, partition_metadata};
