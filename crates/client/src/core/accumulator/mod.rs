@@ -324,7 +324,8 @@ impl Accumulator {
 
     /// Finished batches since the last call.
     pub fn take_completions(&mut self) -> Vec<Completion> {
-        std::mem::take(&mut self.completions)
+        // The room of an empty list stays for the next ones.
+        if self.completions.is_empty() { Vec::new() } else { std::mem::take(&mut self.completions) }
     }
 
     /// Whether the sender should look again, now that answers have been taken in.
@@ -338,7 +339,6 @@ impl Accumulator {
             self.unfinished.finish(id);
         }
         if self.completions.is_empty() {
-            // Room for the next ones.
             completions.clear();
             self.completions = completions;
         }
