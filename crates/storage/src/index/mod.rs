@@ -1,12 +1,13 @@
-//! Sparse indexes of a segment. The one that is appended to lives in memory and reaches its file at flush, roll and close; those of
-//! older segments are searched in their files. Byte formats are Kafka's (OffsetIndex, TimeIndex); recovery rebuilds what a crash lost.
+//! Sparse indexes of a segment, searched in their files. Of the one that is appended to the end lies in memory, and reaches its file in pieces of
+//! some hundred entries, at flush, roll and close. Byte formats are Kafka's (OffsetIndex, TimeIndex); recovery rebuilds what a crash lost.
 
 pub mod txn;
 
 use crate::lazy_file::LazyFile;
-use base::disk::{Disk, OpenMode};
+use base::disk::{Disk, File, OpenMode};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A fixed-size index entry, big-endian on disk.
 pub trait Entry: Copy + std::fmt::Debug + PartialEq {
@@ -77,18 +78,48 @@ pub(crate) struct Index<E> {
     entries: Entries<E>,
 }
 
+/// How many entries at the end of a growing index stay in memory, at most twice as many of those that the file has: most lookups are there.
+const KEPT: usize = 256;
+/// How many are read at first of an index that is sound.
+const READ_AT_FIRST: usize = 32;
+
 enum Entries<E> {
-    /// All entries, and how many of them the file has.
-    Memory { entries: Vec<E>, written: usize },
+    /// That of the segment that is appended to.
+    Growing(Growing<E>),
     /// In the file only.
     Cold,
+}
+
+struct Growing<E> {
+    /// The last entries; the file has all that come before them.
+    recent: Vec<E>,
+    first: usize,
+    /// How many the file has.
+    written: usize,
+}
+
+impl<E> Growing<E> {
+    const EMPTY: Self = Self { recent: Vec::new(), first: 0, written: 0 };
+
+    fn len(&self) -> usize {
+        self.first + self.recent.len()
+    }
+
+    /// Forgets what the file has, but for the last of it.
+    fn trim(&mut self) {
+        if self.recent.len() > 2 * KEPT {
+            let surplus = (self.recent.len() - KEPT).min(self.written - self.first);
+            self.recent.drain(..surplus);
+            self.first += surplus;
+        }
+    }
 }
 
 impl<E: Entry> Index<E> {
     /// A new empty index with its file.
     pub fn create(disk: &dyn Disk, path: PathBuf) -> io::Result<Self> {
         disk.open(&path, OpenMode::Truncate)?;
-        Ok(Self { file: LazyFile::new(path), entries: Entries::Memory { entries: Vec::new(), written: 0 } })
+        Ok(Self { file: LazyFile::new(path), entries: Entries::Growing(Growing::EMPTY) })
     }
 
     /// An index whose file is searched where it lies; a missing file counts as empty.
@@ -105,39 +136,63 @@ impl<E: Entry> Index<E> {
         self.file.set_path(path);
     }
 
-    /// Reads the whole file, to append to it.
-    pub fn load(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        if matches!(self.entries, Entries::Memory { .. }) {
+    /// To append to it after a clean stop: looks at the end only.
+    pub fn open_end(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        if matches!(self.entries, Entries::Growing(_)) {
             return Ok(());
         }
-        let bytes = match disk.read(self.file.path()) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(e),
-        };
-        let mut entries: Vec<E> = Vec::new();
-        for chunk in bytes.chunks_exact(E::SIZE) {
-            let entry = E::decode(chunk);
-            if entries.last().is_some_and(|last| !last.precedes(&entry)) {
-                break;
-            }
-            entries.push(entry);
+        let Some((file, size)) = self.file_if_any(disk)? else { return Ok(()) };
+        let in_file = (size / E::SIZE as u64) as usize;
+        let first = in_file.saturating_sub(READ_AT_FIRST);
+        let mut bytes = vec![0; (in_file - first) * E::SIZE];
+        file.read_exact_at(&mut bytes, (first * E::SIZE) as u64)?;
+        let recent = sound(&bytes);
+        if recent.len() * E::SIZE != bytes.len() || (in_file * E::SIZE) as u64 != size {
+            // Never trimmed, or damaged.
+            return self.load(disk);
         }
-        // A first entry of zeros is the untouched tail of a preallocated file.
-        if bytes.len() >= E::SIZE && bytes[..E::SIZE].iter().all(|b| *b == 0) {
-            entries.clear();
-        }
-        let written = entries.len();
-        if written * E::SIZE != bytes.len() {
-            disk.open(self.file.path(), OpenMode::ReadWrite)?.set_len((written * E::SIZE) as u64)?;
-        }
-        self.entries = Entries::Memory { entries, written };
+        self.entries = Entries::Growing(Growing { recent, first, written: in_file });
         Ok(())
+    }
+
+    /// To append to it: looks at all of it, and cuts what is no entry.
+    pub fn load(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        if matches!(self.entries, Entries::Growing(_)) {
+            return Ok(());
+        }
+        let Some((file, size)) = self.file_if_any(disk)? else { return Ok(()) };
+        let mut bytes = vec![0; size as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        let recent: Vec<E> = sound(&bytes);
+        let written = recent.len();
+        if (written * E::SIZE) as u64 != size {
+            file.set_len((written * E::SIZE) as u64)?;
+        }
+        let mut growing = Growing { recent, first: 0, written };
+        growing.trim();
+        growing.recent.shrink_to_fit();
+        self.entries = Entries::Growing(growing);
+        Ok(())
+    }
+
+    /// The file and its size; without one the index is empty.
+    fn file_if_any(&mut self, disk: &dyn Disk) -> io::Result<Option<(Arc<dyn File>, u64)>> {
+        match disk.open(self.file.path(), OpenMode::ReadWrite) {
+            Ok(file) => {
+                let size = file.len()?;
+                Ok(Some((file, size)))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.entries = Entries::Growing(Growing::EMPTY);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     pub fn len(&self, disk: &dyn Disk) -> io::Result<usize> {
         match &self.entries {
-            Entries::Memory { entries, .. } => Ok(entries.len()),
+            Entries::Growing(growing) => Ok(growing.len()),
             Entries::Cold => match self.file.get(disk) {
                 Ok(file) => Ok(file.len()? as usize / E::SIZE),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -147,9 +202,9 @@ impl<E: Entry> Index<E> {
     }
 
     /// The number of entries of the index being appended to; 0 for a cold one.
-    pub fn memory_len(&self) -> usize {
+    pub fn growing_len(&self) -> usize {
         match &self.entries {
-            Entries::Memory { entries, .. } => entries.len(),
+            Entries::Growing(growing) => growing.len(),
             Entries::Cold => 0,
         }
     }
@@ -157,23 +212,23 @@ impl<E: Entry> Index<E> {
     /// How many entries are only in memory.
     pub fn unwritten(&self) -> usize {
         match &self.entries {
-            Entries::Memory { entries, written } => entries.len() - written,
+            Entries::Growing(growing) => growing.len() - growing.written,
             Entries::Cold => 0,
         }
     }
 
     pub fn get(&self, disk: &dyn Disk, at: usize) -> io::Result<Option<E>> {
-        match &self.entries {
-            Entries::Memory { entries, .. } => Ok(entries.get(at).copied()),
-            Entries::Cold => {
-                let mut bytes = [0u8; 16];
-                let bytes = &mut bytes[..E::SIZE];
-                match self.file.get(disk)?.read_exact_at(bytes, (at * E::SIZE) as u64) {
-                    Ok(()) => Ok(Some(E::decode(bytes))),
-                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-                    Err(e) => Err(e),
-                }
-            }
+        if let Entries::Growing(growing) = &self.entries
+            && at >= growing.first
+        {
+            return Ok(growing.recent.get(at - growing.first).copied());
+        }
+        let mut bytes = [0u8; 16];
+        let bytes = &mut bytes[..E::SIZE];
+        match self.file.get(disk)?.read_exact_at(bytes, (at * E::SIZE) as u64) {
+            Ok(()) => Ok(Some(E::decode(bytes))),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
@@ -186,10 +241,13 @@ impl<E: Entry> Index<E> {
 
     /// How many leading entries satisfy `before`.
     pub fn partition_point(&self, disk: &dyn Disk, before: impl Fn(&E) -> bool) -> io::Result<usize> {
-        if let Entries::Memory { entries, .. } = &self.entries {
-            return Ok(entries.partition_point(before));
-        }
         let (mut low, mut high) = (0, self.len(disk)?);
+        if let Entries::Growing(growing) = &self.entries {
+            if growing.first == 0 || growing.recent.first().is_some_and(&before) {
+                return Ok(growing.first + growing.recent.partition_point(before));
+            }
+            high = growing.first;
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             match self.get(disk, middle)? {
@@ -208,28 +266,30 @@ impl<E: Entry> Index<E> {
         }
     }
 
-    /// Only for an index in memory.
+    /// Only for an index that grows.
     pub fn push(&mut self, entry: E) {
-        if let Entries::Memory { entries, .. } = &mut self.entries
-            && entries.last().is_none_or(|last| last.precedes(&entry))
+        if let Entries::Growing(growing) = &mut self.entries
+            && growing.recent.last().is_none_or(|last| last.precedes(&entry))
         {
-            entries.push(entry);
+            growing.recent.push(entry);
         }
     }
 
     /// Brings the file up to the entries in memory.
     pub fn persist(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        let Entries::Memory { entries, written } = &mut self.entries else { return Ok(()) };
-        if *written == entries.len() {
+        let Entries::Growing(growing) = &mut self.entries else { return Ok(()) };
+        let unwritten = &growing.recent[growing.written - growing.first..];
+        if unwritten.is_empty() {
             return Ok(());
         }
-        let mut bytes = Vec::with_capacity((entries.len() - *written) * E::SIZE);
-        for entry in &entries[*written..] {
+        let mut bytes = Vec::with_capacity(unwritten.len() * E::SIZE);
+        for entry in unwritten {
             entry.encode(&mut bytes);
         }
         let file = disk.open(self.file.path(), OpenMode::Create)?;
-        file.write_at(&bytes, (*written * E::SIZE) as u64)?;
-        *written = entries.len();
+        file.write_at(&bytes, (growing.written * E::SIZE) as u64)?;
+        growing.written = growing.len();
+        growing.trim();
         Ok(())
     }
 
@@ -241,23 +301,125 @@ impl<E: Entry> Index<E> {
         Ok(())
     }
 
-    /// Empties the index and takes it into memory.
+    /// Empties the index, to append to it.
     pub fn reset(&mut self, disk: &dyn Disk) -> io::Result<()> {
         disk.open(self.file.path(), OpenMode::Truncate)?;
         self.file.release();
-        self.entries = Entries::Memory { entries: Vec::new(), written: 0 };
+        self.entries = Entries::Growing(Growing::EMPTY);
         Ok(())
     }
 
-    /// Keeps the leading entries that satisfy `keep`; the index is in memory afterwards.
+    /// Keeps the leading entries that satisfy `keep`, to append to them.
     pub fn truncate(&mut self, disk: &dyn Disk, keep: impl Fn(&E) -> bool) -> io::Result<()> {
         self.load(disk)?;
-        let Entries::Memory { entries, written } = &mut self.entries else { return Ok(()) };
-        entries.truncate(entries.partition_point(keep));
-        if entries.len() < *written {
-            *written = entries.len();
-            disk.open(self.file.path(), OpenMode::ReadWrite)?.set_len((*written * E::SIZE) as u64)?;
+        let len = self.partition_point(disk, keep)?;
+        let Entries::Growing(growing) = &mut self.entries else { return Ok(()) };
+        if len < growing.written {
+            disk.open(self.file.path(), OpenMode::ReadWrite)?.set_len((len * E::SIZE) as u64)?;
+            growing.written = len;
+        }
+        if len >= growing.first {
+            growing.recent.truncate(len - growing.first);
+        }
+        if len < growing.first || (growing.recent.is_empty() && len > 0) {
+            // The newest of what is left lies in the file.
+            self.entries = Entries::Cold;
+            return self.open_end(disk);
         }
         Ok(())
+    }
+}
+
+/// The entries before the first that cannot follow. A first entry of zeros is the untouched tail of a preallocated file.
+fn sound<E: Entry>(bytes: &[u8]) -> Vec<E> {
+    let mut entries: Vec<E> = Vec::with_capacity(bytes.len() / E::SIZE);
+    if bytes.len() >= E::SIZE && bytes[..E::SIZE].iter().all(|b| *b == 0) {
+        return entries;
+    }
+    for chunk in bytes.chunks_exact(E::SIZE) {
+        let entry = E::decode(chunk);
+        if entries.last().is_some_and(|last| !last.precedes(&entry)) {
+            break;
+        }
+        entries.push(entry);
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::disk::MemDisk;
+
+    fn entry(n: usize) -> OffsetEntry {
+        OffsetEntry { relative_offset: n as u32 * 10, position: n as u32 * 100 }
+    }
+
+    /// Entries 1 to `count`.
+    fn grown(disk: &MemDisk, count: usize) -> Index<OffsetEntry> {
+        let mut index = Index::create(disk, PathBuf::from("/i")).unwrap();
+        (1..=count).for_each(|n| index.push(entry(n)));
+        index.persist(disk).unwrap();
+        index
+    }
+
+    fn check(index: &Index<OffsetEntry>, disk: &MemDisk, count: usize) {
+        assert_eq!(index.len(disk).unwrap(), count);
+        assert_eq!(index.last(disk).unwrap(), (count > 0).then(|| entry(count)));
+        for n in 1..=count {
+            assert_eq!(index.get(disk, n - 1).unwrap(), Some(entry(n)));
+            let floor = index.floor(disk, |e| e.relative_offset <= n as u32 * 10 + 5).unwrap();
+            assert_eq!(floor, Some(entry(n)));
+        }
+        assert_eq!(index.get(disk, count).unwrap(), None);
+        assert_eq!(index.floor(disk, |e| e.relative_offset <= 5).unwrap(), None);
+    }
+
+    #[test]
+    fn little_of_a_long_index_stays_in_memory_and_all_of_it_is_found() {
+        let disk = MemDisk::new();
+        for count in [0, 1, KEPT, 2 * KEPT, 2 * KEPT + 1, 10 * KEPT] {
+            let mut index = grown(&disk, count);
+            check(&index, &disk, count);
+            let Entries::Growing(growing) = &index.entries else { panic!("it grows") };
+            assert!(growing.recent.len() <= 2 * KEPT);
+            for open in [Index::open_end, Index::load] {
+                index.seal(&disk).unwrap();
+                open(&mut index, &disk).unwrap();
+                check(&index, &disk, count);
+                index.push(entry(count + 1));
+                check(&index, &disk, count + 1);
+                index.truncate(&disk, |e| e.relative_offset <= count as u32 * 10).unwrap();
+                check(&index, &disk, count);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_goes_wherever_it_lies() {
+        for left in [0, 1, 5, KEPT, 9 * KEPT, 10 * KEPT - 1, 10 * KEPT, 10 * KEPT + 3] {
+            let disk = MemDisk::new();
+            let mut index = grown(&disk, 10 * KEPT);
+            (1..=7).for_each(|n| index.push(entry(10 * KEPT + n)));
+            index.truncate(&disk, |e| e.relative_offset <= left as u32 * 10).unwrap();
+            check(&index, &disk, left);
+            index.push(entry(left + 1));
+            index.seal(&disk).unwrap();
+            check(&index, &disk, left + 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_never_trimmed_ends_where_its_zeros_begin() {
+        let disk = MemDisk::new();
+        for (count, zeros) in [(0, 100), (3, 100), (200, 10_000), (200, 3)] {
+            let mut index = grown(&disk, count);
+            index.seal(&disk).unwrap();
+            let file = disk.open(Path::new("/i"), OpenMode::ReadWrite).unwrap();
+            file.set_len(file.len().unwrap() + zeros).unwrap();
+            index.open_end(&disk).unwrap();
+            check(&index, &disk, count);
+            assert_eq!(file.len().unwrap(), count as u64 * 8);
+        }
     }
 }

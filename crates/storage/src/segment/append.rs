@@ -33,8 +33,8 @@ impl Segment {
         let entries = |size: usize| config.segment_index_bytes.max(0) as usize / size;
         self.size + incoming > config.segment_bytes.max(0) as u64
             || last_offset.saturating_sub(self.base_offset) > i64::from(i32::MAX)
-            || self.offsets.memory_len() >= entries(OffsetEntry::SIZE).max(1)
-            || self.times.memory_len() >= entries(TimeEntry::SIZE).saturating_sub(1).max(1)
+            || self.offsets.growing_len() >= entries(OffsetEntry::SIZE).max(1)
+            || self.times.growing_len() >= entries(TimeEntry::SIZE).saturating_sub(1).max(1)
             || due()
     }
 
@@ -84,6 +84,10 @@ impl Segment {
         let interval = config.index_interval_bytes.max(0) as u64;
         for batch in batches {
             self.note(batch, interval);
+        }
+        // So that memory stays bounded. What fails here is tried again by the next append, and by the flush, which reports it.
+        if let Err(error) = self.persist_indexes(disk, false) {
+            tracing::debug!(%error, "index entries stay in memory");
         }
         Ok(())
     }

@@ -33,8 +33,8 @@ impl Segment {
     /// Takes the indexes into memory and finds the log end, scanning only behind the last index entry; a wrong index is rebuilt. None: the
     /// segment does not end with a batch.
     pub fn activate(&mut self, disk: &dyn Disk, config: &LogConfig) -> Result<Option<i64>, LogError> {
-        self.offsets.load(disk).map_err(LogError::io("cannot read the index of", self.log.path()))?;
-        self.times.load(disk).map_err(LogError::io("cannot read the time index of", self.log.path()))?;
+        self.offsets.open_end(disk).map_err(LogError::io("cannot read the index of", self.log.path()))?;
+        self.times.open_end(disk).map_err(LogError::io("cannot read the time index of", self.log.path()))?;
         let mut last_entry = self.offsets.last(disk).map_err(self.io("cannot read the index of"))?;
         let mut last_time = self.times.last(disk).map_err(self.io("cannot read the time index of"))?;
         let wrong_entry =
