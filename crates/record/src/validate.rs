@@ -243,6 +243,38 @@ fn check_batch(view: &BatchView<'_>, topic_partition: &TopicPartition, origin: O
     Ok(())
 }
 
+/// What a look at every record compares it with; only those it falls on are looked at closely.
+struct Suspicion {
+    earliest: i64,
+    latest: i64,
+    flagged_append_time: bool,
+    /// Timestamps outside are suspicious.
+    low: i64,
+    high: i64,
+    /// So are keys that are shorter.
+    least_key_len: i32,
+}
+
+impl Suspicion {
+    fn new(view: &BatchView<'_>, rules: &Rules, now_ms: i64) -> Self {
+        let earliest = now_ms.saturating_sub(rules.timestamp_before_max_ms);
+        let latest = now_ms.saturating_add(rules.timestamp_after_max_ms);
+        let flagged_append_time = view.timestamp_type() == TimestampType::LogAppendTime;
+        let (low, high) = match rules.timestamp_type {
+            // All of them.
+            _ if flagged_append_time => (i64::MAX, i64::MIN),
+            TimestampType::CreateTime => (earliest, latest),
+            TimestampType::LogAppendTime => (i64::MIN, i64::MAX),
+        };
+        Self { earliest, latest, flagged_append_time, low, high, least_key_len: if rules.compacted { 0 } else { i32::MIN } }
+    }
+
+    #[inline(always)]
+    fn falls_on(&self, head: &RecordHead) -> bool {
+        head.timestamp < self.low || head.timestamp > self.high || head.key_len < self.least_key_len
+    }
+}
+
 #[derive(Default)]
 struct Findings {
     errors: Vec<RecordErrorDetail>,
@@ -255,22 +287,13 @@ struct Findings {
 impl Findings {
     /// Visits every record; returns whether inner offsets are 0..n-1.
     fn scan(&mut self, view: &BatchView<'_>, topic_partition: &TopicPartition, rules: &Rules, now_ms: i64) -> Result<bool, RecordError> {
-        let create_time = rules.timestamp_type == TimestampType::CreateTime;
-        let flagged_append_time = view.timestamp_type() == TimestampType::LogAppendTime;
-        let earliest = now_ms.saturating_sub(rules.timestamp_before_max_ms);
-        let latest = now_ms.saturating_add(rules.timestamp_after_max_ms);
+        let suspicion = Suspicion::new(view, rules, now_ms);
         let mut in_order = true;
         self.max_timestamp = NO_TIMESTAMP;
         scan_records(view, rules.max_decompressed, |head| {
             in_order &= head.offset_delta as usize == self.count;
-            if rules.compacted && head.key_len < 0 {
-                self.add(false, || format!("Compacted topic cannot accept message without key in topic partition {topic_partition}"));
-            } else if create_time && head.timestamp != NO_TIMESTAMP {
-                if head.timestamp < earliest || head.timestamp > latest {
-                    self.add(true, || out_of_range(head, earliest, latest));
-                }
-            } else if flagged_append_time {
-                self.add(true, || wrong_type(head));
+            if suspicion.falls_on(head) {
+                self.look_closer(head, &suspicion, topic_partition, rules);
             }
             self.max_timestamp = self.max_timestamp.max(head.timestamp);
             self.count += 1;
@@ -280,6 +303,19 @@ impl Findings {
     }
 
     #[cold]
+    fn look_closer(&mut self, head: &RecordHead, suspicion: &Suspicion, topic_partition: &TopicPartition, rules: &Rules) {
+        let Suspicion { earliest, latest, .. } = *suspicion;
+        if rules.compacted && head.key_len < 0 {
+            self.add(false, || format!("Compacted topic cannot accept message without key in topic partition {topic_partition}"));
+        } else if rules.timestamp_type == TimestampType::CreateTime && head.timestamp != NO_TIMESTAMP {
+            if head.timestamp < earliest || head.timestamp > latest {
+                self.add(true, || out_of_range(head, earliest, latest));
+            }
+        } else if suspicion.flagged_append_time {
+            self.add(true, || wrong_type(head));
+        }
+    }
+
     fn add(&mut self, timestamp: bool, message: impl FnOnce() -> String) {
         self.bad_timestamp |= timestamp;
         self.error_count += 1;

@@ -1,6 +1,8 @@
 //! Walks the heads of a batch's records without keeping keys or values: what validation, recovery and timestamp lookups need.
 //! Compressed batches are decoded into the buffer of their thread and looked at there. Hot path: no allocation per record.
 
+mod quick;
+
 use crate::batch::{BatchView, TimestampType};
 use crate::compress::{Buffers, Compression, Pieces};
 use crate::error::RecordError;
@@ -44,6 +46,14 @@ pub fn scan_records(
     }
 }
 
+/// What a record says of itself.
+struct Fields {
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key_len: i32,
+    value_len: i32,
+}
+
 struct Context {
     count: i32,
     base_offset: i64,
@@ -69,7 +79,8 @@ fn premature(error: VarintError) -> RecordError {
 
 impl Context {
     #[inline(always)]
-    fn head(&self, timestamp_delta: i64, offset_delta: i32, key_len: i32, value_len: i32, size: usize) -> RecordHead {
+    fn head(&self, fields: Fields, size: usize) -> RecordHead {
+        let Fields { timestamp_delta, offset_delta, key_len, value_len } = fields;
         RecordHead {
             offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
             offset_delta,
@@ -82,62 +93,16 @@ impl Context {
 
     fn scan_slice(&self, mut rest: &[u8], visit: &mut impl FnMut(&RecordHead) -> ControlFlow<()>) -> Result<(), RecordError> {
         for _ in 0..self.count {
-            let (size, n) = varint::read_i32(rest).map_err(premature)?;
-            let after = &rest[n..];
-            if size < 0 || size as usize > after.len() {
-                return Err(RecordError::invalid(format!(
-                    "invalid record size: expected {size} bytes in record payload, but instead the buffer has only {} remaining bytes",
-                    after.len()
-                )));
-            }
-            let (body, next) = after.split_at(size as usize);
-            let head = self.read(body, n + size as usize)?;
-            rest = next;
-            if visit(&head).is_break() {
+            let (fields, size) = match quick::read(rest) {
+                Some(read) => read,
+                None => first(rest)?,
+            };
+            rest = &rest[size..];
+            if visit(&self.head(fields, size)).is_break() {
                 return Ok(());
             }
         }
         if rest.is_empty() { Ok(()) } else { Err(RecordError::invalid(LEFT_OVER)) }
-    }
-
-    /// A record that lies in one place, without its length field.
-    #[inline(always)]
-    fn read(&self, body: &[u8], size: usize) -> Result<RecordHead, RecordError> {
-        match without_headers(body) {
-            Some((timestamp_delta, offset_delta, key_len, value_len)) => {
-                Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, size))
-            }
-            None => self.read_any(body, size),
-        }
-    }
-
-    /// Says what is wrong with a record, if anything is.
-    #[inline(never)]
-    fn read_any(&self, body: &[u8], size: usize) -> Result<RecordHead, RecordError> {
-        let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
-        let timestamp_delta = at.long()?;
-        let offset_delta = at.int()?;
-        let key_len = at.int()?;
-        at.skip(key_len)?;
-        let value_len = at.int()?;
-        at.skip(value_len)?;
-        let headers = at.int()?;
-        if headers < 0 || headers as usize > at.0.len() {
-            return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
-        }
-        for _ in 0..headers {
-            let key = at.int()?;
-            if key < 0 {
-                return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
-            }
-            at.skip(key)?;
-            let value = at.int()?;
-            at.skip(value)?;
-        }
-        if !at.0.is_empty() {
-            return Err(RecordError::invalid(format!("invalid record size: {} bytes are left after the record's fields", at.0.len())));
-        }
-        Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, size))
     }
 
     fn scan_pieces(&self, mut stream: Stream<'_, '_>, visit: &mut impl FnMut(&RecordHead) -> ControlFlow<()>) -> Result<(), RecordError> {
@@ -147,11 +112,10 @@ impl Context {
             let mut rest = &stream.pieces.piece()[stream.at..];
             let before = rest.len();
             while left > 0
-                && let Some((body, n, next)) = first_whole(rest)
+                && let Some((fields, size)) = first_whole(rest)?
             {
-                let head = self.read(body, n + body.len())?;
-                (rest, left) = (next, left - 1);
-                if visit(&head).is_break() {
+                (rest, left) = (&rest[size..], left - 1);
+                if visit(&self.head(fields, size)).is_break() {
                     return Ok(());
                 }
             }
@@ -199,23 +163,62 @@ impl Context {
                 "invalid record size: expected to read {size} bytes in record payload, but instead read {read}"
             )));
         }
-        Ok(self.head(timestamp_delta, offset_delta, key_len, value_len, stream.consumed - start))
+        Ok(self.head(Fields { timestamp_delta, offset_delta, key_len, value_len }, stream.consumed - start))
     }
 }
 
-/// Timestamp delta, offset delta, and lengths of key and value of a record without headers, as most are. `None` for any other, and for one
-/// that is malformed: whoever wants to know why reads it again.
+/// The first record, which must end in `bytes`, and its size.
+#[inline(never)]
+fn first(bytes: &[u8]) -> Result<(Fields, usize), RecordError> {
+    let (size, n) = varint::read_i32(bytes).map_err(premature)?;
+    let after = &bytes[n..];
+    let Some(body) = usize::try_from(size).ok().and_then(|size| after.get(..size)) else {
+        return Err(RecordError::invalid(format!(
+            "invalid record size: expected {size} bytes in record payload, but instead the buffer has only {} remaining bytes",
+            after.len()
+        )));
+    };
+    Ok((read(body)?, n + body.len()))
+}
+
+/// The first record and its size; None if it does not end here.
 #[inline(always)]
-fn without_headers(body: &[u8]) -> Option<(i64, i32, i32, i32)> {
-    let (timestamp_delta, n) = varint::read_i64(body.get(1..)?).ok()?;
-    let rest = body.get(1 + n..)?;
-    let (offset_delta, n) = varint::read_i32(rest).ok()?;
-    let rest = rest.get(n..)?;
-    let (key_len, n) = varint::read_i32(rest).ok()?;
-    let rest = rest.get(n + key_len.max(0) as usize..)?;
-    let (value_len, n) = varint::read_i32(rest).ok()?;
-    let rest = rest.get(n + value_len.max(0) as usize..)?;
-    (rest == [0]).then_some((timestamp_delta, offset_delta, key_len, value_len))
+fn first_whole(bytes: &[u8]) -> Result<Option<(Fields, usize)>, RecordError> {
+    if let Some(read) = quick::read(bytes) {
+        return Ok(Some(read));
+    }
+    let Ok((size, n)) = varint::read_i32(bytes) else { return Ok(None) };
+    let Some(body) = usize::try_from(size).ok().and_then(|size| bytes[n..].get(..size)) else { return Ok(None) };
+    Ok(Some((read(body)?, n + body.len())))
+}
+
+/// A record that lies in one place, without its length field. Says what is wrong with it, if anything is.
+#[inline(never)]
+fn read(body: &[u8]) -> Result<Fields, RecordError> {
+    let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
+    let timestamp_delta = at.long()?;
+    let offset_delta = at.int()?;
+    let key_len = at.int()?;
+    at.skip(key_len)?;
+    let value_len = at.int()?;
+    at.skip(value_len)?;
+    let headers = at.int()?;
+    if headers < 0 || headers as usize > at.0.len() {
+        return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
+    }
+    for _ in 0..headers {
+        let key = at.int()?;
+        if key < 0 {
+            return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
+        }
+        at.skip(key)?;
+        let value = at.int()?;
+        at.skip(value)?;
+    }
+    if !at.0.is_empty() {
+        return Err(RecordError::invalid(format!("invalid record size: {} bytes are left after the record's fields", at.0.len())));
+    }
+    Ok(Fields { timestamp_delta, offset_delta, key_len, value_len })
 }
 
 struct Slice<'a>(&'a [u8]);
@@ -240,14 +243,6 @@ impl Slice<'_> {
         }
         Ok(())
     }
-}
-
-/// The first record, without its length field, the size of that, and what follows; None if it does not end here.
-#[inline(always)]
-fn first_whole(bytes: &[u8]) -> Option<(&[u8], usize, &[u8])> {
-    let (size, n) = varint::read_i32(bytes).ok()?;
-    let (body, next) = bytes[n..].split_at_checked(usize::try_from(size).ok()?)?;
-    Some((body, n, next))
 }
 
 /// A place in what is being decoded.
