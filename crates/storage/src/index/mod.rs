@@ -80,6 +80,8 @@ pub(crate) struct Index<E> {
 
 /// How many entries at the end of a growing index stay in memory, at most twice as many of those that the file has: most lookups are there.
 const KEPT: usize = 256;
+/// Where a search has come down to these, they are read together.
+const READ_AT_ONCE: usize = 32;
 /// How many are read at first of an index that is sound.
 const READ_AT_FIRST: usize = 32;
 
@@ -248,14 +250,20 @@ impl<E: Entry> Index<E> {
             }
             high = growing.first;
         }
-        while low < high {
+        while high - low > READ_AT_ONCE {
             let middle = low + (high - low) / 2;
             match self.get(disk, middle)? {
                 Some(entry) if before(&entry) => low = middle + 1,
                 _ => high = middle,
             }
         }
-        Ok(low)
+        if low == high {
+            return Ok(low);
+        }
+        let mut bytes = [0; READ_AT_ONCE * 16];
+        let bytes = &mut bytes[..(high - low) * E::SIZE];
+        self.file.get(disk)?.read_exact_at(bytes, (low * E::SIZE) as u64)?;
+        Ok(low + bytes.chunks_exact(E::SIZE).take_while(|entry| before(&E::decode(entry))).count())
     }
 
     /// The last entry that satisfies `before`.
