@@ -7,6 +7,7 @@ use crate::bell::Bell;
 use crate::checkpoint;
 use crate::clock;
 use crate::guard;
+use crate::heap;
 use crate::listeners::{ConnectionLimits, DynamicListeners};
 use crate::log_dirs::LogDirs;
 use base::{Instant, Now, TopicPartition};
@@ -43,6 +44,7 @@ struct Due {
     deleted_files: Instant,
     deleted_dirs: Instant,
     producers: Instant,
+    heap: Instant,
 }
 
 impl Housekeeping {
@@ -61,6 +63,7 @@ impl Housekeeping {
             deleted_files: start + DELETED_FILES_CHECK,
             deleted_dirs: start,
             producers: start + millis(config.producer_id_expiration_check_interval_ms.into()),
+            heap: start + heap::INTERVAL,
         };
         drop(config);
         loop {
@@ -135,8 +138,12 @@ impl Housekeeping {
                 Ok(())
             });
         }
+        if due.heap <= now.mono {
+            due.heap = now.mono + heap::INTERVAL;
+            heap::trim();
+        }
         let checkpoints = due.recovery_points.min(due.log_starts).min(due.high_watermarks);
-        let soon = [due.retention, due.flush, checkpoints, due.space, due.deleted_files, due.deleted_dirs];
+        let soon = [due.retention, due.flush, checkpoints, due.space, due.deleted_files, due.deleted_dirs, due.heap];
         if moving { now.mono } else { soon.into_iter().fold(due.producers, Instant::min) }
     }
 

@@ -13,6 +13,7 @@ mod flushers;
 pub mod format;
 mod guard;
 mod health;
+mod heap;
 mod housekeeping;
 mod lifecycle;
 mod limits;
