@@ -14,7 +14,7 @@ pub mod varint;
 pub use histogram::{Histogram, Summary};
 pub use segment::{FileRange, Segment};
 pub use slot::Slot;
-pub use time::{Instant, Now};
+pub use time::{Clock, Instant, Now};
 pub use uuid::Uuid;
 
 /// A partition of a topic, by name. Displays as Kafka does in file and log names: `topic-partition`.

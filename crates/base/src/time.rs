@@ -47,8 +47,21 @@ pub struct Now {
 }
 
 impl Now {
+    /// A little later, when the monotonic clock says `mono`: a moment for one clock read instead of two.
+    pub fn at(self, mono: Instant) -> Now {
+        self.plus(mono - self.mono)
+    }
+
     /// This moment moved forward on both clocks; for virtual clocks.
     pub fn plus(self, d: Duration) -> Now {
         Now { mono: self.mono + d, wall_ms: self.wall_ms.saturating_add(d.as_millis() as i64) }
     }
+}
+
+/// Reads the clocks.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    pub now: fn() -> Now,
+    /// The monotonic clock alone, for what is measured often.
+    pub mono: fn() -> Instant,
 }

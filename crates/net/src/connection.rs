@@ -73,6 +73,8 @@ pub(crate) struct Connection {
     /// No more frames will be handled: the peer is done sending, or the connection is about to close.
     input_done: bool,
     key: u64,
+    /// What the worker knows it by.
+    waker: Option<Waker>,
     worker: Rc<Worker>,
     listener: Arc<ListenerStats>,
     listener_closed: Arc<AtomicBool>,
@@ -88,7 +90,7 @@ impl Connection {
         worker: Rc<Worker>,
         admission: Admission,
     ) -> Self {
-        let last_active = (worker.clock)().mono;
+        let last_active = (worker.clock.mono)();
         Self {
             stream,
             peer,
@@ -102,6 +104,7 @@ impl Connection {
             timer_at: Instant::FAR_FUTURE,
             input_done: false,
             key,
+            waker: None,
             worker,
             listener: admission.stats,
             listener_closed: admission.closed,
@@ -109,8 +112,8 @@ impl Connection {
         }
     }
 
-    fn now(&self) -> Now {
-        (self.worker.clock)()
+    fn mono(&self) -> Instant {
+        (self.worker.clock.mono)()
     }
 
     fn unanswered(&self) -> usize {
@@ -130,8 +133,8 @@ impl Connection {
         self.worker.stopping.get() || self.listener_closed.load(Relaxed)
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
-        let mut now = self.now();
+    fn turn(&mut self, begin: Now, cx: &mut Context<'_>) -> Poll<Closed> {
+        let mut now = begin;
         self.poll_parked(now, cx.waker());
         let mut frames = 0;
         let mut bytes = 0;
@@ -142,7 +145,7 @@ impl Connection {
                     Ok(Some(frame)) => {
                         frames += 1;
                         bytes += frame.len();
-                        now = self.now();
+                        now = begin.at(self.mono());
                         self.handle(now, frame, cx.waker());
                     }
                     Ok(None) => {
@@ -197,7 +200,7 @@ impl Connection {
     fn handle(&mut self, now: Now, frame: Bytes, waker: &Waker) {
         let mut timing = Timing::begin(&frame, now.mono);
         let handled = catch_unwind(AssertUnwindSafe(|| self.session.handle(now, frame, waker)));
-        timing.handled = self.now().mono;
+        timing.handled = self.mono();
         timing.answered = timing.handled;
         match handled {
             Ok(Handled::Response(response)) if self.slots.is_empty() => self.output.push(response, timing),
@@ -287,7 +290,7 @@ impl Connection {
 
     fn count_written(&mut self) {
         let Some(first) = self.output.pop_written() else { return };
-        let now = self.now().mono;
+        let now = self.mono();
         first.done(&self.worker.own, now);
         while let Some(next) = self.output.pop_written() {
             next.done(&self.worker.own, now);
@@ -333,7 +336,7 @@ impl Connection {
             }
             // It was set for an earlier deadline than there is now, or the time has come: set it anew; a due request is polled then.
             self.timer_at = Instant::FAR_FUTURE;
-            if due <= (self.worker.clock)().mono {
+            if due <= self.mono() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -353,10 +356,13 @@ impl Future for Connection {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let this = self.get_mut();
-        this.worker.register(this.key, cx.waker());
-        let begin = this.now().mono;
-        let turned = this.turn(cx);
-        this.worker.own.busy(this.now().mono - begin);
+        if this.waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            this.worker.register(this.key, cx.waker());
+            this.waker = Some(cx.waker().clone());
+        }
+        let begin = (this.worker.clock.now)();
+        let turned = this.turn(begin, cx);
+        this.worker.own.busy(this.mono() - begin.mono);
         turned
     }
 }

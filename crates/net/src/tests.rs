@@ -6,7 +6,7 @@ use crate::{
     bind,
 };
 use base::disk::{Disk, OpenMode, RealDisk};
-use base::{FileRange, Instant, Now, Segment};
+use base::{Clock, FileRange, Instant, Now, Segment};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -159,7 +159,7 @@ impl Drop for Node {
 }
 
 fn config() -> NetConfig {
-    NetConfig { threads: 2, request_max_bytes: 1 << 20, idle_max: None, clock }
+    NetConfig { threads: 2, request_max_bytes: 1 << 20, idle_max: None, clock: Clock { now: clock, mono: || clock().mono } }
 }
 
 fn listener() -> BoundListener {

@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::listener::{Accepted, Acceptor, BoundListener};
 use crate::service::{Service, SessionInfo};
 use crate::stats::{ListenerStats, Stats, WorkerStats};
-use base::Now;
+use base::Clock;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +31,7 @@ pub struct NetConfig {
     pub request_max_bytes: usize,
     /// `connections.max.idle.ms`; `None` for a negative one.
     pub idle_max: Option<Duration>,
-    pub clock: fn() -> Now,
+    pub clock: Clock,
 }
 
 /// The running network layer. `stop` ends it; dropping it without `stop` leaves the threads running.
@@ -72,7 +72,7 @@ enum Stage {
 
 /// What the connections of one worker share. Only its thread touches it.
 pub(crate) struct Worker {
-    pub(crate) clock: fn() -> Now,
+    pub(crate) clock: Clock,
     pub(crate) pool: BufferPool,
     pub(crate) cold: Arc<ColdReads>,
     pub(crate) stats: Arc<Stats>,
@@ -88,10 +88,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn register(&self, key: u64, waker: &Waker) {
-        let mut connections = self.connections.borrow_mut();
-        if connections.get(&key).is_none_or(|known| !known.will_wake(waker)) {
-            connections.insert(key, waker.clone());
-        }
+        self.connections.borrow_mut().insert(key, waker.clone());
     }
 
     pub(crate) fn deregister(&self, key: u64) {
@@ -150,7 +147,7 @@ impl Net {
     ) -> io::Result<Net> {
         let (stop, stopped) = watch::channel(Stage::Running);
         let threads = config.threads.max(1);
-        stats.started.store((config.clock)().mono.as_nanos(), Relaxed);
+        stats.started.store((config.clock.mono)().as_nanos(), Relaxed);
         let mut queues = Vec::new();
         let mut ends = Vec::new();
         for _ in 0..threads {

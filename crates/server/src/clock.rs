@@ -1,6 +1,6 @@
 //! The only place of the broker that reads clocks.
 
-use base::{Instant, Now};
+use base::{Clock, Instant, Now};
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,8 +10,14 @@ static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(|| {
     now.checked_sub(std::time::Duration::from_secs(60)).unwrap_or(now)
 });
 
+pub const CLOCK: Clock = Clock { now, mono };
+
 pub fn now() -> Now {
-    Now { mono: Instant::from_nanos(ORIGIN.elapsed().as_nanos() as u64), wall_ms: wall_ms() }
+    Now { mono: mono(), wall_ms: wall_ms() }
+}
+
+pub fn mono() -> Instant {
+    Instant::from_nanos(ORIGIN.elapsed().as_nanos() as u64)
 }
 
 pub fn wall_ms() -> i64 {

@@ -176,7 +176,7 @@ pub fn accept(
         threads: (config.num_network_threads.max(1) as usize).min(cores),
         request_max_bytes: config.socket_request_max_bytes.max(0) as usize,
         idle_max: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
-        clock: clock::now,
+        clock: clock::CLOCK,
     };
     let bound = listeners.bound.into_iter().map(|(_, listener)| listener).collect();
     Net::start(&net_config, bound, limits, stats, service)
