@@ -5,9 +5,8 @@
 //! A connection holds a buffer only while part of a frame is in it; in between, buffers go back to the worker's pool. Nothing is
 //! allocated for a length before that length was checked, and large frames grow with the bytes that really arrive.
 //!
-//! A frame that is larger than a read buffer is read to its end and hardly further, and the next one is expected to be as large: so it begins
-//! at the front of the same memory, which is still in the cache, and next to no part of it is moved. The little that is asked for behind the
-//! end tells whether more is there: a read that does not get it saves the one that would find nothing.
+//! A frame that is larger than a read buffer is read to its end and no further, and the next one is expected to be as large: so it begins at
+//! the front of the same memory, which is still in the cache, and no part of it is moved.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::cell::RefCell;
@@ -21,8 +20,6 @@ use tokio::net::TcpStream;
 
 const READ_BUFFER: usize = 64 * 1024;
 const COPY_MAX: usize = 2 * 1024;
-/// What is asked for behind the end of a large frame.
-const BEYOND: usize = 64;
 /// A frame up to this size gets its buffer at once; a larger one doubles from here.
 const GROW_FROM: usize = 1024 * 1024 + 64 * 1024;
 const POOLED_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -77,7 +74,7 @@ pub(crate) struct FrameReader {
     buf: BytesMut,
     /// Whether `buf` is a whole read buffer, rather than a few copied bytes.
     large: bool,
-    /// What the last frame took, length and `BEYOND` included, if that was more than a read buffer holds.
+    /// What the last frame took, length included, if that was more than a read buffer holds.
     expected: usize,
 }
 
@@ -89,7 +86,7 @@ impl FrameReader {
             return Ok(None);
         }
         self.buf.advance(4);
-        self.expected = if 4 + len > READ_BUFFER { 4 + len + BEYOND } else { 0 };
+        self.expected = if 4 + len > READ_BUFFER { 4 + len } else { 0 };
         if len <= COPY_MAX {
             let frame = Bytes::copy_from_slice(&self.buf[..len]);
             self.buf.advance(len);
@@ -112,11 +109,6 @@ impl FrameReader {
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream. While pending, an empty reader owns no buffer.
     pub(crate) fn fill(&mut self, stream: &mut TcpStream, pool: &BufferPool, max: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Without a buffer as long as nothing is there.
-        if stream.poll_read_ready(cx).is_pending() {
-            self.release(pool);
-            return Poll::Pending;
-        }
         let limit = self.make_room(pool, max);
         let poll = pin!(stream.read_buf(&mut (&mut self.buf).limit(limit))).poll(cx);
         if poll.is_pending() {
@@ -129,9 +121,8 @@ impl FrameReader {
     fn make_room(&mut self, pool: &BufferPool, max: usize) -> usize {
         let have = self.buf.len();
         let need = match self.announced(max) {
-            Ok(Some(len)) if 4 + len > READ_BUFFER => 4 + len + BEYOND,
             Ok(Some(len)) => 4 + len,
-            Err(_) | Ok(None) => self.expected,
+            _ => self.expected,
         };
         self.large = true;
         let capacity = self.buf.capacity();
@@ -262,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn large_frames_in_a_row_use_the_same_memory_and_little_is_read_beyond_them() {
+    fn large_frames_in_a_row_use_the_same_memory_and_nothing_is_read_beyond_them() {
         let pool = BufferPool::default();
         let mut reader = FrameReader::default();
         let mut places = Vec::new();
@@ -273,7 +264,7 @@ mod tests {
             assert_eq!(frame, body);
             places.push(frame.as_ptr());
             drop(frame);
-            assert!(reader.buf.len() <= BEYOND, "{} bytes of the next frame", reader.buf.len());
+            assert!(reader.buf.len() < 4, "{} bytes of the next frame", reader.buf.len());
             reader.release(&pool);
         }
         assert!(places[1..].iter().all(|place| *place == places[1]), "{places:?}");
