@@ -1,6 +1,6 @@
-//! What the machine asks for bytes that are produced, with nothing but the work that cannot be left out: one thread receives frames from a socket,
-//! runs their batches through CRC-32C and writes each batch to the end of its file. No protocol, no offsets, no answers: what a broker
-//! takes beyond this is its own.
+//! What the machine asks for bytes that are produced and consumed, with nothing but the work that cannot be left out: one thread receives frames
+//! from a socket, runs their batches through CRC-32C and writes each batch to the end of its file; then it sends the files to another socket,
+//! without a copy. No protocol, no offsets, no answers: what a broker takes beyond this is its own.
 
 use crate::Result;
 use crate::figures::Figures;
@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const FILES: usize = 6;
+/// As much as a broker sends of a file at a time.
+const PIECE: usize = 256 * 1024;
 
 /// `DIRECTORY BATCH_BYTES MEGABYTES`; a frame has a batch for each of six files in the directory.
 pub fn run(args: &[String]) -> Result<Figures> {
@@ -26,16 +28,20 @@ pub fn run(args: &[String]) -> Result<Figures> {
     let address = listener.local_addr()?;
     let sender = std::thread::spawn(move || send(TcpStream::connect(address)?, batch_bytes, frames));
     let seconds = receive(listener.accept()?.0, &paths, batch_bytes, frames);
+    let reader = std::thread::spawn(move || read_all(TcpStream::connect(address)?));
+    let sending = send_files(listener.accept()?.0, &paths);
     for path in &paths {
         // Dropped before the kernel writes it back.
         let _ = fs::remove_file(path);
     }
     sender.join().map_err(|_| "the sender panicked")??;
+    reader.join().map_err(|_| "the reader panicked")??;
     let gigabytes = (frames * FILES * batch_bytes) as f64 / 1e9;
     let mut figures = Figures::default();
     for (name, seconds) in ["receive", "checksum", "write"].iter().zip(seconds?) {
         figures.add(format!("{name}_s_per_gb"), seconds / gigabytes);
     }
+    figures.add("send_s_per_gb", sending? / gigabytes);
     Ok(figures)
 }
 
@@ -66,6 +72,23 @@ fn receive(mut stream: TcpStream, paths: &[impl AsRef<Path>], batch_bytes: usize
     }
     std::hint::black_box(checksum);
     Ok(seconds)
+}
+
+/// CPU seconds of this thread for sending all files, which lie in the page cache.
+fn send_files(stream: TcpStream, paths: &[impl AsRef<Path>]) -> Result<f64> {
+    let files = paths.iter().map(File::open).collect::<std::io::Result<Vec<_>>>()?;
+    let begin = cpu_seconds();
+    for file in &files {
+        while rustix::fs::sendfile(&stream, file, None, PIECE)? > 0 {}
+    }
+    Ok(cpu_seconds() - begin)
+}
+
+/// Takes what comes and forgets it.
+fn read_all(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1024 * 1024];
+    while stream.read(&mut buffer)? > 0 {}
+    Ok(())
 }
 
 fn cpu_seconds() -> f64 {

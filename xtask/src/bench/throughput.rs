@@ -64,13 +64,13 @@ fn measure(plan: &Plan, results: &mut Results) {
     }
 }
 
-/// What receiving, checking and writing the same bytes takes without a broker.
+/// What receiving, checking, writing and sending the same bytes takes without a broker.
 fn limit(plan: &Plan, scratch: &Scratch, results: &mut Results) {
     let dir = scratch.join("limit").display().to_string();
     for _ in 0..plan.runs {
         for (batch_bytes, name) in [("65140", "batches of 64 KiB"), ("16384", "batches of 16 KiB")] {
             let figures = load(&["limit", &dir, batch_bytes, &plan.either(700, 50).to_string()], Duration::from_secs(60));
-            for (work, of) in [("receive", "receiving"), ("checksum", "checksums"), ("write", "writing")] {
+            for (work, of) in [("receive", "receiving"), ("checksum", "checksums"), ("write", "writing"), ("send", "sending")] {
                 results.add(Kind::Gregor, &format!("no broker: {of} {name}, CPU s/GB"), figures[&format!("{work}_s_per_gb")]);
             }
         }

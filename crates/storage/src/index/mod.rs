@@ -8,6 +8,7 @@ use base::disk::{Disk, File, OpenMode};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A fixed-size index entry, big-endian on disk.
 pub trait Entry: Copy + std::fmt::Debug + PartialEq {
@@ -76,12 +77,16 @@ fn be_u32(bytes: &[u8]) -> u32 {
 pub(crate) struct Index<E> {
     file: LazyFile,
     entries: Entries<E>,
+    /// Which entry of the file the last search found: who reads on from there finds the next one soon behind it. A hint.
+    found: AtomicUsize,
 }
 
 /// How many entries at the end of a growing index stay in memory, at most twice as many of those that the file has: most lookups are there.
 const KEPT: usize = 256;
-/// Where a search has come down to these, they are read together.
-const READ_AT_ONCE: usize = 32;
+/// How many are read together: behind the one that was found last, and where a search has come down to so many.
+const WINDOW: usize = 256;
+/// Room for an entry of either kind.
+const SIZE_MAX: usize = 12;
 /// How many are read at first of an index that is sound.
 const READ_AT_FIRST: usize = 32;
 
@@ -121,12 +126,12 @@ impl<E: Entry> Index<E> {
     /// A new empty index with its file.
     pub fn create(disk: &dyn Disk, path: PathBuf) -> io::Result<Self> {
         disk.open(&path, OpenMode::Truncate)?;
-        Ok(Self { file: LazyFile::new(path), entries: Entries::Growing(Growing::EMPTY) })
+        Ok(Self { file: LazyFile::new(path), entries: Entries::Growing(Growing::EMPTY), found: AtomicUsize::new(0) })
     }
 
     /// An index whose file is searched where it lies; a missing file counts as empty.
     pub fn cold(path: PathBuf) -> Self {
-        Self { file: LazyFile::new(path), entries: Entries::Cold }
+        Self { file: LazyFile::new(path), entries: Entries::Cold, found: AtomicUsize::new(0) }
     }
 
     pub fn path(&self) -> &Path {
@@ -225,7 +230,7 @@ impl<E: Entry> Index<E> {
         {
             return Ok(growing.recent.get(at - growing.first).copied());
         }
-        let mut bytes = [0u8; 16];
+        let mut bytes = [0; SIZE_MAX];
         let bytes = &mut bytes[..E::SIZE];
         match self.file.get(disk)?.read_exact_at(bytes, (at * E::SIZE) as u64) {
             Ok(()) => Ok(Some(E::decode(bytes))),
@@ -243,35 +248,64 @@ impl<E: Entry> Index<E> {
 
     /// How many leading entries satisfy `before`.
     pub fn partition_point(&self, disk: &dyn Disk, before: impl Fn(&E) -> bool) -> io::Result<usize> {
-        let (mut low, mut high) = (0, self.len(disk)?);
-        if let Entries::Growing(growing) = &self.entries {
-            if growing.first == 0 || growing.recent.first().is_some_and(&before) {
-                return Ok(growing.first + growing.recent.partition_point(before));
-            }
-            high = growing.first;
-        }
-        while high - low > READ_AT_ONCE {
-            let middle = low + (high - low) / 2;
-            match self.get(disk, middle)? {
-                Some(entry) if before(&entry) => low = middle + 1,
-                _ => high = middle,
-            }
-        }
-        if low == high {
-            return Ok(low);
-        }
-        let mut bytes = [0; READ_AT_ONCE * 16];
-        let bytes = &mut bytes[..(high - low) * E::SIZE];
-        self.file.get(disk)?.read_exact_at(bytes, (low * E::SIZE) as u64)?;
-        Ok(low + bytes.chunks_exact(E::SIZE).take_while(|entry| before(&E::decode(entry))).count())
+        Ok(self.search(disk, before)?.0)
     }
 
     /// The last entry that satisfies `before`.
     pub fn floor(&self, disk: &dyn Disk, before: impl Fn(&E) -> bool) -> io::Result<Option<E>> {
-        match self.partition_point(disk, before)? {
-            0 => Ok(None),
-            n => self.get(disk, n - 1),
+        Ok(self.search(disk, before)?.1)
+    }
+
+    /// How many leading entries satisfy `before`, and the last of them.
+    fn search(&self, disk: &dyn Disk, before: impl Fn(&E) -> bool) -> io::Result<(usize, Option<E>)> {
+        let len = match &self.entries {
+            Entries::Growing(growing) if growing.first == 0 || growing.recent.first().is_some_and(&before) => {
+                let count = growing.recent.partition_point(before);
+                return Ok((growing.first + count, growing.recent[..count].last().copied()));
+            }
+            Entries::Growing(growing) => growing.first,
+            Entries::Cold => self.len(disk)?,
+        };
+        if len == 0 {
+            return Ok((0, None));
         }
+        let (count, last) = self.search_file(self.file.get(disk)?.as_ref(), len, before)?;
+        self.found.store(count.saturating_sub(1), Relaxed);
+        Ok((count, last))
+    }
+
+    /// The same among the first `len` entries of the file.
+    fn search_file(&self, file: &dyn File, len: usize, before: impl Fn(&E) -> bool) -> io::Result<(usize, Option<E>)> {
+        let mut buffer = [0; WINDOW * SIZE_MAX];
+        // What comes before `low` satisfies, `last` being the last of it; what lies at `high` or behind does not.
+        let (mut low, mut high, mut last) = (0, len, None);
+        let mut next = self.found.load(Relaxed);
+        while low < high {
+            let window = if high - low <= WINDOW {
+                low..high
+            } else if (low..high).contains(&next) {
+                next..high.min(next + WINDOW)
+            } else {
+                let middle = low + (high - low) / 2;
+                middle..middle + 1
+            };
+            next = usize::MAX;
+            let bytes = &mut buffer[..window.len() * E::SIZE];
+            let satisfy = match file.read_exact_at(bytes, (window.start * E::SIZE) as u64) {
+                Ok(()) => leading(bytes, &before),
+                // Cut meanwhile: an entry before it does as well, only that more is scanned behind it.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
+                Err(e) => return Err(e),
+            };
+            if satisfy > 0 {
+                low = window.start + satisfy;
+                last = Some(E::decode(&bytes[(satisfy - 1) * E::SIZE..satisfy * E::SIZE]));
+            }
+            if satisfy < window.len() {
+                high = window.start + satisfy;
+            }
+        }
+        Ok((low, last))
     }
 
     /// Only for an index that grows.
@@ -338,6 +372,16 @@ impl<E: Entry> Index<E> {
     }
 }
 
+/// How many entries at the front of `bytes` satisfy `before`.
+fn leading<E: Entry>(bytes: &[u8], before: impl Fn(&E) -> bool) -> usize {
+    let (mut low, mut high) = (0, bytes.len() / E::SIZE);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(&E::decode(&bytes[middle * E::SIZE..(middle + 1) * E::SIZE])) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
 /// The entries before the first that cannot follow. A first entry of zeros is the untouched tail of a preallocated file.
 fn sound<E: Entry>(bytes: &[u8]) -> Vec<E> {
     let mut entries: Vec<E> = Vec::with_capacity(bytes.len() / E::SIZE);
@@ -400,6 +444,38 @@ mod tests {
                 index.truncate(&disk, |e| e.relative_offset <= count as u32 * 10).unwrap();
                 check(&index, &disk, count);
             }
+        }
+    }
+
+    #[test]
+    fn searches_in_any_order_find_the_same() {
+        let disk = MemDisk::new();
+        let count = 20 * WINDOW;
+        let mut index = grown(&disk, count);
+        for sealed in [false, true] {
+            if sealed {
+                index.seal(&disk).unwrap();
+            }
+            // Strides around the size of a window, forwards and, modulo the length, backwards.
+            for stride in [1, 7, WINDOW - 1, WINDOW, WINDOW + 1, 5 * WINDOW + 3, count, count - 1, count - WINDOW] {
+                let mut at = 0;
+                for _ in 0..200 {
+                    at = (at + stride) % (count + 1);
+                    let (found, last) = index.search(&disk, |e| e.relative_offset <= at as u32 * 10 + 5).unwrap();
+                    assert_eq!((found, last), (at, (at > 0).then(|| entry(at))), "stride {stride}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_behind_its_back_is_searched_as_far_as_it_goes() {
+        let disk = MemDisk::new();
+        let index = grown(&disk, 20 * WINDOW);
+        disk.open(Path::new("/i"), OpenMode::ReadWrite).unwrap().set_len(10 * WINDOW as u64 * 8 + 3).unwrap();
+        for at in [5, 9 * WINDOW, 10 * WINDOW, 15 * WINDOW] {
+            let floor = index.floor(&disk, |e| e.relative_offset <= at as u32 * 10).unwrap();
+            assert!(floor.is_some_and(|found| found.relative_offset <= at as u32 * 10), "{at}: {floor:?}");
         }
     }
 
