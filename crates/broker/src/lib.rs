@@ -15,6 +15,7 @@ pub mod metrics;
 mod node;
 mod producer_ids;
 mod session;
+mod shard_log;
 mod txns;
 mod verify;
 

@@ -1,6 +1,7 @@
 //! A shard's log: its partition of `__consumer_offsets`, written like any other.
 
 use super::view::GroupCounts;
+use crate::shard_log::cannot_append;
 use base::Now;
 use coordinator::{CoordinatorRecord, Producer, ShardLog};
 use record::{BatchBuilder, BatchFields};
@@ -44,7 +45,7 @@ impl ShardLog for PartitionLog<'_> {
                 Ok(done.info.first_offset)
             }
             Err(error) => {
-                tracing::warn!(partition = %self.partition.topic_partition, error = %error.code, "group records cannot be appended");
+                cannot_append("group", self.partition, error.code);
                 Err(error.code)
             }
         }

@@ -1,5 +1,6 @@
 //! A shard's log: its partition of `__transaction_state`, written like any other.
 
+use crate::shard_log::cannot_append;
 use base::Now;
 use coordinator::CoordinatorRecord;
 use coordinator::txn::TxnLog;
@@ -24,7 +25,7 @@ impl TxnLog for PartitionLog<'_> {
         match self.partition.append(bytes, Acks::All, AppendOrigin::Coordinator, self.now) {
             Ok(done) => Ok(done.info.first_offset),
             Err(error) => {
-                tracing::warn!(partition = %self.partition.topic_partition, error = %error.code, "transaction records cannot be appended");
+                cannot_append("transaction", self.partition, error.code);
                 Err(error.code)
             }
         }
