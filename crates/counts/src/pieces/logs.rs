@@ -4,10 +4,10 @@ use super::Run;
 use super::records::{NOW_MS, batch};
 use base::disk::{Disk, MemDisk, RealDisk};
 use base::{Now, TopicPartition, Uuid};
-use record::{Compression, Origin};
+use record::{BatchBuilder, BatchFields, Compression, EndTxnMarker, Origin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::{Log, LogConfig, LogOpen, ReadLimit};
+use storage::{Log, LogConfig, LogOpen, ReadLimit, Verification};
 
 const EPOCH: i32 = 3;
 
@@ -83,5 +83,31 @@ pub fn lookup(_: usize) -> Run {
     Box::new(move || {
         let offset = rng.i64(0..(BATCHES - 1) * 10);
         log.read(offset, batch.len() * 3 / 2, ReadLimit::HighWatermark, true).expect("it can be read").records.len()
+    })
+}
+
+pub fn read_committed(_: usize) -> Run {
+    const TRANSACTIONS: i32 = 2_000;
+    const PRODUCER: i64 = 7;
+    let mut log = open(Arc::new(MemDisk::new()), Path::new("/data"));
+    for n in 0..TRANSACTIONS {
+        let fields =
+            BatchFields { producer_id: PRODUCER, producer_epoch: 0, base_sequence: n, transactional: true, ..BatchFields::default() };
+        let mut batch = BatchBuilder::new(fields);
+        batch.append(NOW_MS, None, Some(&[1; 5_000]), &[]);
+        let batch = batch.build().expect("the batch builds");
+        log.append_in_transaction(batch, EPOCH, Origin::Client, Verification::NotRequired, now()).expect("it can be appended");
+        let marker = EndTxnMarker { commit: false, coordinator_epoch: 0 }.batch(NOW_MS, PRODUCER, 0, EPOCH).expect("the marker builds");
+        log.append_end_txn_marker(marker, EPOCH, 0, now()).expect("it can be appended");
+        log.set_high_watermark(log.log_end_offset());
+    }
+    let mut rng = fastrand::Rng::with_seed(1);
+    Box::new(move || {
+        // A transaction is a record and its marker.
+        let offset = i64::from(rng.i32(0..TRANSACTIONS - 1)) * 2;
+        let read = log.read(offset, 5_000, ReadLimit::LastStable, true).expect("it can be read");
+        let aborted = read.aborted_transactions.expect("a reader of committed records is told");
+        assert!(aborted.contains(&(PRODUCER, offset)));
+        read.records.len()
     })
 }

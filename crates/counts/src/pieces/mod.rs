@@ -38,6 +38,12 @@ pub const PIECES: &[Piece] = &[
     Piece { name: "append-1k-file", what: "append of 64 records of 1 KiB to a log of real files", runs: 20, prepare: logs::append_file },
     Piece { name: "append-one-file", what: "append of one record of 100 B to a log of real files", runs: 100, prepare: logs::append_one },
     Piece { name: "lookup", what: "finding an offset in a log of 2,000 batches on a disk in memory", runs: 200, prepare: logs::lookup },
+    Piece {
+        name: "read-committed",
+        what: "the same as a reader of committed records, where 2,000 transactions were aborted",
+        runs: 200,
+        prepare: logs::read_committed,
+    },
     Piece { name: "decode-produce", what: "decoding of a Produce for one partition", runs: 200, prepare: messages::decode_produce },
     Piece { name: "encode-produce", what: "encoding of its answer", runs: 200, prepare: messages::encode_produce },
     Piece { name: "decode-fetch-100", what: "decoding of a Fetch for 100 partitions", runs: 50, prepare: messages::decode_fetch },

@@ -95,7 +95,7 @@ impl Context {
         for _ in 0..self.count {
             let (fields, size) = match quick::read(rest) {
                 Some(read) => read,
-                None => first(rest)?,
+                None => whole(rest)?.ok_or_else(|| incomplete(rest))?,
             };
             rest = &rest[size..];
             if visit(&self.head(fields, size)).is_break() {
@@ -112,7 +112,7 @@ impl Context {
             let mut rest = &stream.pieces.piece()[stream.at..];
             let before = rest.len();
             while left > 0
-                && let Some((fields, size)) = first_whole(rest)?
+                && let Some((fields, size)) = quick::read(rest).map_or_else(|| whole(rest), |read| Ok(Some(read)))?
             {
                 (rest, left) = (&rest[size..], left - 1);
                 if visit(&self.head(fields, size)).is_break() {
@@ -138,92 +138,80 @@ impl Context {
         let size = stream.int()?;
         let body = stream.consumed;
         stream.byte()?.ok_or_else(malformed)?;
-        let timestamp_delta = stream.long()?;
-        let offset_delta = stream.int()?;
-        let key_len = stream.int()?;
-        stream.skip(key_len)?;
-        let value_len = stream.int()?;
-        stream.skip(value_len)?;
-        let headers = stream.int()?;
-        if headers < 0 {
-            return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
-        }
-        for _ in 0..headers {
-            let key = stream.int()?;
-            if key < 0 {
-                return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
-            }
-            stream.skip(key)?;
-            let value = stream.int()?;
-            stream.skip(value)?;
-        }
+        let fields = fields(stream)?;
         let read = stream.consumed - body;
         if i64::from(size) != read as i64 {
             return Err(RecordError::invalid(format!(
                 "invalid record size: expected to read {size} bytes in record payload, but instead read {read}"
             )));
         }
-        Ok(self.head(Fields { timestamp_delta, offset_delta, key_len, value_len }, stream.consumed - start))
+        Ok(self.head(fields, stream.consumed - start))
     }
 }
 
-/// The first record, which must end in `bytes`, and its size.
+/// The first record and its size; None if it does not end in `bytes`.
 #[inline(never)]
-fn first(bytes: &[u8]) -> Result<(Fields, usize), RecordError> {
-    let (size, n) = varint::read_i32(bytes).map_err(premature)?;
-    let after = &bytes[n..];
-    let Some(body) = usize::try_from(size).ok().and_then(|size| after.get(..size)) else {
-        return Err(RecordError::invalid(format!(
-            "invalid record size: expected {size} bytes in record payload, but instead the buffer has only {} remaining bytes",
-            after.len()
-        )));
-    };
-    Ok((read(body)?, n + body.len()))
-}
-
-/// The first record and its size; None if it does not end here.
-#[inline(always)]
-fn first_whole(bytes: &[u8]) -> Result<Option<(Fields, usize)>, RecordError> {
-    if let Some(read) = quick::read(bytes) {
-        return Ok(Some(read));
-    }
+fn whole(bytes: &[u8]) -> Result<Option<(Fields, usize)>, RecordError> {
     let Ok((size, n)) = varint::read_i32(bytes) else { return Ok(None) };
     let Some(body) = usize::try_from(size).ok().and_then(|size| bytes[n..].get(..size)) else { return Ok(None) };
-    Ok(Some((read(body)?, n + body.len())))
+    let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
+    let fields = fields(&mut at)?;
+    if !at.0.is_empty() {
+        return Err(RecordError::invalid(format!("invalid record size: {} bytes are left after the record's fields", at.0.len())));
+    }
+    Ok(Some((fields, n + body.len())))
 }
 
-/// A record that lies in one place, without its length field. Says what is wrong with it, if anything is.
-#[inline(never)]
-fn read(body: &[u8]) -> Result<Fields, RecordError> {
-    let mut at = Slice(body.get(1..).ok_or_else(malformed)?);
-    let timestamp_delta = at.long()?;
-    let offset_delta = at.int()?;
-    let key_len = at.int()?;
-    at.skip(key_len)?;
-    let value_len = at.int()?;
-    at.skip(value_len)?;
-    let headers = at.int()?;
-    if headers < 0 || headers as usize > at.0.len() {
+/// Why there is no whole record in `bytes`.
+#[cold]
+fn incomplete(bytes: &[u8]) -> RecordError {
+    match varint::read_i32(bytes) {
+        Err(error) => premature(error),
+        Ok((size, n)) => RecordError::invalid(format!(
+            "invalid record size: expected {size} bytes in record payload, but instead the buffer has only {} remaining bytes",
+            bytes.len() - n
+        )),
+    }
+}
+
+/// Where the fields of a record are read from.
+trait Source {
+    fn int(&mut self) -> Result<i32, RecordError>;
+    fn long(&mut self) -> Result<i64, RecordError>;
+    /// A negative length stands for null and takes no bytes.
+    fn skip(&mut self, len: i32) -> Result<(), RecordError>;
+    /// How many bytes the rest of the record has at most, as far as that is known.
+    fn rest(&self) -> usize;
+}
+
+/// What follows the attributes of a record, to its end. Says what is wrong with it, if anything is.
+#[inline(always)]
+fn fields(source: &mut impl Source) -> Result<Fields, RecordError> {
+    let timestamp_delta = source.long()?;
+    let offset_delta = source.int()?;
+    let key_len = source.int()?;
+    source.skip(key_len)?;
+    let value_len = source.int()?;
+    source.skip(value_len)?;
+    let headers = source.int()?;
+    if usize::try_from(headers).map_or(true, |headers| headers > source.rest()) {
         return Err(RecordError::invalid(format!("found invalid number of record headers {headers}")));
     }
     for _ in 0..headers {
-        let key = at.int()?;
+        let key = source.int()?;
         if key < 0 {
             return Err(RecordError::invalid(format!("invalid negative header key size {key}")));
         }
-        at.skip(key)?;
-        let value = at.int()?;
-        at.skip(value)?;
-    }
-    if !at.0.is_empty() {
-        return Err(RecordError::invalid(format!("invalid record size: {} bytes are left after the record's fields", at.0.len())));
+        source.skip(key)?;
+        let value = source.int()?;
+        source.skip(value)?;
     }
     Ok(Fields { timestamp_delta, offset_delta, key_len, value_len })
 }
 
 struct Slice<'a>(&'a [u8]);
 
-impl Slice<'_> {
+impl Source for Slice<'_> {
     fn int(&mut self) -> Result<i32, RecordError> {
         let (value, n) = varint::read_i32(self.0).map_err(|_| malformed())?;
         self.0 = &self.0[n..];
@@ -236,12 +224,15 @@ impl Slice<'_> {
         Ok(value)
     }
 
-    /// A negative length stands for null and takes no bytes.
     fn skip(&mut self, len: i32) -> Result<(), RecordError> {
         if len > 0 {
             self.0 = self.0.get(len as usize..).ok_or_else(malformed)?;
         }
         Ok(())
+    }
+
+    fn rest(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -292,6 +283,12 @@ impl Stream<'_, '_> {
         Ok((bytes, 10))
     }
 
+    fn at_end(&mut self) -> Result<bool, RecordError> {
+        Ok(self.available()? == 0)
+    }
+}
+
+impl Source for Stream<'_, '_> {
     fn int(&mut self) -> Result<i32, RecordError> {
         let (bytes, n) = self.varint()?;
         varint::read_i32(&bytes[..n]).map(|(value, _)| value).map_err(premature)
@@ -315,7 +312,7 @@ impl Stream<'_, '_> {
         Ok(())
     }
 
-    fn at_end(&mut self) -> Result<bool, RecordError> {
-        Ok(self.available()? == 0)
+    fn rest(&self) -> usize {
+        usize::MAX
     }
 }

@@ -68,7 +68,7 @@ impl Word {
 
 #[cfg(test)]
 mod tests {
-    use super::super::first;
+    use super::super::whole;
     use super::*;
     use base::varint;
     use proptest::prelude::*;
@@ -101,7 +101,7 @@ mod tests {
             record(-1, 8191, Some(0), Some(70_000), 0),
             record(1_000_000, 1_000_000, Some(200), Some(20), 0),
         ] {
-            assert_eq!(read(&common).map(fields), first(&common).map(fields).ok());
+            assert_eq!(read(&common).map(fields), whole(&common).unwrap().map(fields));
             assert!(read(&common).is_some());
         }
         for other in [
@@ -137,7 +137,7 @@ mod tests {
                 }
             }
             if let Some(quick) = read(&bytes) {
-                prop_assert_eq!(Some(fields(quick)), first(&bytes).map(fields).ok());
+                prop_assert_eq!(Some(fields(quick)), whole(&bytes).unwrap().map(fields));
             }
         }
     }

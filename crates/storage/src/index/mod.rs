@@ -1,78 +1,18 @@
 //! Sparse indexes of a segment, searched in their files. Of the one that is appended to the end lies in memory, and reaches its file in pieces of
 //! some hundred entries, at flush, roll and close. Byte formats are Kafka's (OffsetIndex, TimeIndex); recovery rebuilds what a crash lost.
 
+mod entry;
+mod search;
 pub mod txn;
 
 use crate::lazy_file::LazyFile;
 use base::disk::{Disk, File, OpenMode};
+pub use entry::{Entry, OffsetEntry, TimeEntry};
+use search::search_file;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// A fixed-size index entry, big-endian on disk.
-pub trait Entry: Copy + std::fmt::Debug + PartialEq {
-    const SIZE: usize;
-    fn encode(&self, out: &mut Vec<u8>);
-    /// `bytes` has `SIZE` bytes.
-    fn decode(bytes: &[u8]) -> Self;
-    /// Whether `next` may follow: what tells entries from the zeros of a file that was never trimmed.
-    fn precedes(&self, next: &Self) -> bool;
-}
-
-/// The last offset of a batch, relative to the segment's base, and where that batch starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OffsetEntry {
-    pub relative_offset: u32,
-    pub position: u32,
-}
-
-impl Entry for OffsetEntry {
-    const SIZE: usize = 8;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.relative_offset.to_be_bytes());
-        out.extend_from_slice(&self.position.to_be_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Self {
-        Self { relative_offset: be_u32(&bytes[..4]), position: be_u32(&bytes[4..8]) }
-    }
-
-    fn precedes(&self, next: &Self) -> bool {
-        self.relative_offset < next.relative_offset && self.position < next.position
-    }
-}
-
-/// The largest timestamp so far and the last offset of the batch that has it, relative to the segment's base.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeEntry {
-    pub timestamp: i64,
-    pub relative_offset: u32,
-}
-
-impl Entry for TimeEntry {
-    const SIZE: usize = 12;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.timestamp.to_be_bytes());
-        out.extend_from_slice(&self.relative_offset.to_be_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Self {
-        let mut timestamp = [0; 8];
-        timestamp.copy_from_slice(&bytes[..8]);
-        Self { timestamp: i64::from_be_bytes(timestamp), relative_offset: be_u32(&bytes[8..12]) }
-    }
-
-    fn precedes(&self, next: &Self) -> bool {
-        self.timestamp < next.timestamp && self.relative_offset <= next.relative_offset
-    }
-}
-
-fn be_u32(bytes: &[u8]) -> u32 {
-    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
 
 pub(crate) struct Index<E> {
     file: LazyFile,
@@ -83,10 +23,8 @@ pub(crate) struct Index<E> {
 
 /// How many entries at the end of a growing index stay in memory, at most twice as many of those that the file has: most lookups are there.
 const KEPT: usize = 256;
-/// How many are read together: behind the one that was found last, and where a search has come down to so many.
-const WINDOW: usize = 256;
 /// Room for an entry of either kind.
-const SIZE_MAX: usize = 12;
+const ENTRY_MAX: usize = 12;
 /// How many are read at first of an index that is sound.
 const READ_AT_FIRST: usize = 32;
 
@@ -230,7 +168,7 @@ impl<E: Entry> Index<E> {
         {
             return Ok(growing.recent.get(at - growing.first).copied());
         }
-        let mut bytes = [0; SIZE_MAX];
+        let mut bytes = [0; ENTRY_MAX];
         let bytes = &mut bytes[..E::SIZE];
         match self.file.get(disk)?.read_exact_at(bytes, (at * E::SIZE) as u64) {
             Ok(()) => Ok(Some(E::decode(bytes))),
@@ -269,43 +207,9 @@ impl<E: Entry> Index<E> {
         if len == 0 {
             return Ok((0, None));
         }
-        let (count, last) = self.search_file(self.file.get(disk)?.as_ref(), len, before)?;
+        let (count, last) = search_file(self.file.get(disk)?.as_ref(), len, self.found.load(Relaxed), before)?;
         self.found.store(count.saturating_sub(1), Relaxed);
         Ok((count, last))
-    }
-
-    /// The same among the first `len` entries of the file.
-    fn search_file(&self, file: &dyn File, len: usize, before: impl Fn(&E) -> bool) -> io::Result<(usize, Option<E>)> {
-        let mut buffer = [0; WINDOW * SIZE_MAX];
-        // What comes before `low` satisfies, `last` being the last of it; what lies at `high` or behind does not.
-        let (mut low, mut high, mut last) = (0, len, None);
-        let mut next = self.found.load(Relaxed);
-        while low < high {
-            let window = if high - low <= WINDOW {
-                low..high
-            } else if (low..high).contains(&next) {
-                next..high.min(next + WINDOW)
-            } else {
-                let middle = low + (high - low) / 2;
-                middle..middle + 1
-            };
-            next = usize::MAX;
-            let bytes = &mut buffer[..window.len() * E::SIZE];
-            let satisfy = match file.read_exact_at(bytes, (window.start * E::SIZE) as u64) {
-                Ok(()) => leading(bytes, &before),
-                // Cut meanwhile: an entry before it does as well, only that more is scanned behind it.
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
-                Err(e) => return Err(e),
-            };
-            if satisfy > 0 {
-                low = window.start + satisfy;
-                last = Some(E::decode(&bytes[(satisfy - 1) * E::SIZE..satisfy * E::SIZE]));
-            }
-            if satisfy < window.len() {
-                high = window.start + satisfy;
-            }
-        }
-        Ok((low, last))
     }
 
     /// Only for an index that grows.
@@ -372,16 +276,6 @@ impl<E: Entry> Index<E> {
     }
 }
 
-/// How many entries at the front of `bytes` satisfy `before`.
-fn leading<E: Entry>(bytes: &[u8], before: impl Fn(&E) -> bool) -> usize {
-    let (mut low, mut high) = (0, bytes.len() / E::SIZE);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if before(&E::decode(&bytes[middle * E::SIZE..(middle + 1) * E::SIZE])) { low = middle + 1 } else { high = middle }
-    }
-    low
-}
-
 /// The entries before the first that cannot follow. A first entry of zeros is the untouched tail of a preallocated file.
 fn sound<E: Entry>(bytes: &[u8]) -> Vec<E> {
     let mut entries: Vec<E> = Vec::with_capacity(bytes.len() / E::SIZE);
@@ -400,8 +294,11 @@ fn sound<E: Entry>(bytes: &[u8]) -> Vec<E> {
 
 #[cfg(test)]
 mod tests {
+    use super::search::WINDOW_BYTES;
     use super::*;
     use base::disk::MemDisk;
+
+    const WINDOW: usize = WINDOW_BYTES / OffsetEntry::SIZE;
 
     fn entry(n: usize) -> OffsetEntry {
         OffsetEntry { relative_offset: n as u32 * 10, position: n as u32 * 100 }

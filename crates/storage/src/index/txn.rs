@@ -1,12 +1,18 @@
-//! Aborted transactions of a segment, for read_committed consumers. The file appears with the first of them. Kafka: TransactionIndex.
+//! Aborted transactions of a segment, for read_committed consumers. The file appears with the first of them and is searched where it lies: however
+//! many there are, none stays in memory. Kafka: TransactionIndex.
 
-use base::disk::{Disk, OpenMode};
+use super::entry::Entry;
+use super::search::{WINDOW_BYTES, search_file};
+use crate::lazy_file::LazyFile;
+use base::disk::{Disk, File, OpenMode};
 use bytes::Buf;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-const SIZE: usize = 34;
+const VERSION: i16 = 0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTxn {
@@ -16,89 +22,121 @@ pub struct AbortedTxn {
     pub last_stable_offset: i64,
 }
 
-impl AbortedTxn {
-    fn encode(&self) -> [u8; SIZE] {
-        let mut out = [0; SIZE];
-        for (at, value) in [(2, self.producer_id), (10, self.first_offset), (18, self.last_offset), (26, self.last_stable_offset)] {
-            out[at..at + 8].copy_from_slice(&value.to_be_bytes());
+impl Entry for AbortedTxn {
+    const SIZE: usize = 34;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&VERSION.to_be_bytes());
+        for value in [self.producer_id, self.first_offset, self.last_offset, self.last_stable_offset] {
+            out.extend_from_slice(&value.to_be_bytes());
         }
-        out
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let _version = bytes.try_get_i16().ok()?;
-        Some(Self {
-            producer_id: bytes.try_get_i64().ok()?,
-            first_offset: bytes.try_get_i64().ok()?,
-            last_offset: bytes.try_get_i64().ok()?,
-            last_stable_offset: bytes.try_get_i64().ok()?,
-        })
+    fn decode(mut bytes: &[u8]) -> Self {
+        bytes.advance(size_of_val(&VERSION));
+        Self {
+            producer_id: bytes.get_i64(),
+            first_offset: bytes.get_i64(),
+            last_offset: bytes.get_i64(),
+            last_stable_offset: bytes.get_i64(),
+        }
+    }
+
+    fn precedes(&self, next: &Self) -> bool {
+        self.last_offset <= next.last_offset
+    }
+}
+
+impl AbortedTxn {
+    /// Whether `bytes` can be such an entry of a segment that ends at `limit`.
+    fn is_sane(bytes: &[u8], limit: i64) -> bool {
+        // Zeros are what a power cut leaves of an entry.
+        if bytes.len() != Self::SIZE || !bytes.starts_with(&VERSION.to_be_bytes()) || bytes.iter().all(|byte| *byte == 0) {
+            return false;
+        }
+        let txn = Self::decode(bytes);
+        txn.producer_id >= 0
+            && txn.first_offset >= 0
+            && txn.first_offset <= txn.last_offset
+            && txn.last_offset <= limit
+            && (0..=limit).contains(&txn.last_stable_offset)
     }
 }
 
 pub(crate) struct TxnIndex {
-    path: PathBuf,
-    entries: OnceLock<Vec<AbortedTxn>>,
-    /// So many of the last entries are not in the file yet.
-    unwritten: usize,
+    file: LazyFile,
+    /// How many entries the file has; nothing until somebody had to know.
+    written: OnceLock<usize>,
+    /// Entries that the file does not have yet, behind those that it has: there was no room for them, or it is made anew.
+    unwritten: Vec<AbortedTxn>,
+    /// Which entry of the file the last reader began with: a hint.
+    found: AtomicUsize,
     /// The file has changed since it was last handed to a flush.
     unsynced: bool,
-    /// The entries are made anew; the file keeps what it has until all of them take its place at once: what was durable stays so.
+    /// The entries are made anew, and `unwritten` has them all; the file keeps what it has until they take its place at once: what was durable
+    /// stays so.
     rebuilding: bool,
 }
 
 impl TxnIndex {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, entries: OnceLock::new(), unwritten: 0, unsynced: false, rebuilding: false }
+        Self {
+            file: LazyFile::new(path),
+            written: OnceLock::new(),
+            unwritten: Vec::new(),
+            found: AtomicUsize::new(0),
+            unsynced: false,
+            rebuilding: false,
+        }
     }
 
     /// The file, if this segment is known to have aborted transactions.
     pub fn path_if_any(&self) -> Option<&Path> {
-        self.entries.get().is_some_and(|entries| !entries.is_empty()).then_some(&self.path)
+        let any = self.written.get().is_some_and(|written| *written > 0) || !self.unwritten.is_empty();
+        any.then(|| self.path())
     }
 
-    fn entries(&self, disk: &dyn Disk) -> io::Result<&Vec<AbortedTxn>> {
-        if let Some(entries) = self.entries.get() {
-            return Ok(entries);
+    /// How many entries are to be had from the file.
+    fn written(&self, disk: &dyn Disk) -> io::Result<usize> {
+        if let Some(written) = self.written.get() {
+            return Ok(*written);
         }
-        let bytes = match disk.read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let len = match self.file.get(disk) {
+            Ok(file) => file.len()?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
             Err(e) => return Err(e),
         };
-        let entries = bytes.chunks_exact(SIZE).filter_map(AbortedTxn::decode).collect();
-        Ok(self.entries.get_or_init(|| entries))
+        Ok(*self.written.get_or_init(|| len as usize / AbortedTxn::SIZE))
     }
 
     /// Whether the file, if there is one, can be what was written for a segment that begins with `base_offset`.
     pub fn is_sane(&self, disk: &dyn Disk, base_offset: i64) -> io::Result<bool> {
-        let bytes = match disk.read(&self.path) {
-            Ok(bytes) => bytes,
+        let file = match disk.open(self.path(), OpenMode::Read) {
+            Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(e) => return Err(e),
         };
         let limit = base_offset.saturating_add(i64::from(i32::MAX));
-        let mut last = base_offset;
-        let sane = bytes.chunks(SIZE).all(|chunk| {
-            // Zeros are what a power cut leaves of an entry.
-            let version_is_known = chunk.first_chunk() == Some(&[0, 0]) && chunk.iter().any(|byte| *byte != 0);
-            let Some(txn) = AbortedTxn::decode(chunk).filter(|_| version_is_known) else { return false };
-            let in_order = txn.last_offset >= last && txn.last_offset <= limit && txn.first_offset <= txn.last_offset;
-            last = txn.last_offset;
-            in_order && txn.producer_id >= 0 && txn.first_offset >= 0 && txn.last_stable_offset >= 0 && txn.last_stable_offset <= limit
-        });
-        Ok(sane)
+        let mut last_offset = base_offset;
+        let sane = each(file.as_ref(), 0, file.len()?, |bytes| {
+            if !AbortedTxn::is_sane(bytes, limit) {
+                return ControlFlow::Break(());
+            }
+            let before = std::mem::replace(&mut last_offset, AbortedTxn::decode(bytes).last_offset);
+            if before <= last_offset { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(sane.is_continue())
     }
 
     /// Adds an entry to the file.
     pub fn append(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
-        self.add(disk, txn)?;
+        self.add(txn);
         self.persist(disk)
     }
 
     /// Adds what has already happened: on a full disk the entry stays in memory until the next flush, which must not succeed without it.
     pub fn note(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
-        self.add(disk, txn)?;
+        self.add(txn);
         if self.rebuilding { Ok(()) } else { self.persist_if_room(disk) }
     }
 
@@ -114,43 +152,51 @@ impl TxnIndex {
         }
     }
 
-    fn add(&mut self, disk: &dyn Disk, txn: AbortedTxn) -> io::Result<()> {
-        self.entries(disk)?;
-        if let Some(entries) = self.entries.get_mut() {
-            entries.push(txn);
-            self.unwritten += 1;
-            self.unsynced = true;
-        }
-        Ok(())
+    fn add(&mut self, txn: AbortedTxn) {
+        self.unwritten.push(txn);
+        self.unsynced = true;
     }
 
     fn persist(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        let Some(entries) = self.entries.get() else { return Ok(()) };
-        if self.rebuilding {
-            let bytes: Vec<u8> = entries.iter().flat_map(AbortedTxn::encode).collect();
-            match disk.read(&self.path) {
-                Ok(old) if old == bytes => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound && bytes.is_empty() => self.unsynced = false,
-                Ok(_) => disk.write_atomically(&self.path, &bytes)?,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => disk.write_atomically(&self.path, &bytes)?,
-                Err(e) => return Err(e),
-            }
-            self.rebuilding = false;
-            self.unwritten = 0;
+        if !self.rebuilding && self.unwritten.is_empty() {
             return Ok(());
         }
-        let written = entries.len() - self.unwritten;
-        let Some(missing) = entries.get(written..).filter(|missing| !missing.is_empty()) else { return Ok(()) };
-        let bytes: Vec<u8> = missing.iter().flat_map(AbortedTxn::encode).collect();
-        disk.open(&self.path, OpenMode::Create)?.write_at(&bytes, (written * SIZE) as u64)?;
-        self.unwritten = 0;
+        let mut bytes = Vec::with_capacity(self.unwritten.len() * AbortedTxn::SIZE);
+        self.unwritten.iter().for_each(|txn| txn.encode(&mut bytes));
+        if self.rebuilding {
+            self.replace(disk, &bytes)?;
+            self.rebuilding = false;
+        } else {
+            let written = self.written(disk)?;
+            let file = if written == 0 { disk.open(self.path(), OpenMode::Create)? } else { self.file.get(disk)? };
+            file.write_at(&bytes, (written * AbortedTxn::SIZE) as u64)?;
+        }
+        self.written = OnceLock::from(self.written(disk)? + self.unwritten.len());
+        self.unwritten = Vec::new();
+        Ok(())
+    }
+
+    /// The file becomes `bytes`, unless it is just that.
+    fn replace(&mut self, disk: &dyn Disk, bytes: &[u8]) -> io::Result<()> {
+        match disk.read(self.path()) {
+            Ok(old) if old == bytes => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && bytes.is_empty() => {
+                self.unsynced = false;
+                return Ok(());
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        disk.write_atomically(self.path(), bytes)?;
+        // The open file is the one that was replaced.
+        self.file.release();
         Ok(())
     }
 
     /// The name of the file, which is complete, if a flush has to sync it.
     pub fn unsynced(&mut self, disk: &dyn Disk) -> io::Result<Option<&Path>> {
         self.persist(disk)?;
-        Ok(self.unsynced.then_some(&*self.path))
+        Ok(self.unsynced.then(|| self.path()))
     }
 
     /// A flush has taken it over to sync the file.
@@ -159,12 +205,12 @@ impl TxnIndex {
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Where the file is from now on; for one that is renamed.
     pub fn set_path(&mut self, path: PathBuf) {
-        self.path = path;
+        self.file.set_path(path);
     }
 
     /// Adds what overlaps `from..upper` to `out`; true once later segments cannot hold more.
@@ -174,42 +220,241 @@ impl TxnIndex {
 
     /// As `collect`, with all there is to know of each.
     pub fn collect_entries(&self, disk: &dyn Disk, from: i64, upper: i64, out: &mut Vec<AbortedTxn>) -> io::Result<bool> {
-        self.visit(disk, from, upper, |txn| out.push(*txn))
+        self.visit(disk, from, upper, |txn| out.push(txn))
     }
 
-    fn visit(&self, disk: &dyn Disk, from: i64, upper: i64, mut found: impl FnMut(&AbortedTxn)) -> io::Result<bool> {
-        for txn in self.entries(disk)? {
+    fn visit(&self, disk: &dyn Disk, from: i64, upper: i64, mut found: impl FnMut(AbortedTxn)) -> io::Result<bool> {
+        let mut look_at = |txn: AbortedTxn| {
             if txn.last_offset >= from && txn.first_offset < upper {
                 found(txn);
             }
-            if txn.last_stable_offset >= upper {
+            if txn.last_stable_offset >= upper { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let written = self.written(disk)?;
+        if written > 0 {
+            let file = self.file.get(disk)?;
+            // What fits into a window is as soon read as searched.
+            let first = match written * AbortedTxn::SIZE > WINDOW_BYTES {
+                true => search_file(file.as_ref(), written, self.found.load(Relaxed), |txn: &AbortedTxn| txn.last_offset < from)?.0,
+                false => 0,
+            };
+            self.found.store(first, Relaxed);
+            let range = [first, written].map(|at| (at * AbortedTxn::SIZE) as u64);
+            if each(file.as_ref(), range[0], range[1], |bytes| look_at(AbortedTxn::decode(bytes)))?.is_break() {
                 return Ok(true);
             }
         }
-        Ok(false)
+        Ok(self.unwritten.iter().try_for_each(|txn| look_at(*txn)).is_break())
     }
 
     /// Forgets all entries, for others that `note` brings.
     pub fn rebuild(&mut self) {
-        self.entries = OnceLock::from(Vec::new());
-        self.unwritten = 0;
+        self.written = OnceLock::from(0);
+        self.unwritten.clear();
         self.unsynced = true;
         self.rebuilding = true;
     }
 
+    /// Keeps the transactions that ended before `offset`.
     pub fn truncate(&mut self, disk: &dyn Disk, offset: i64) -> io::Result<()> {
-        let keep = self.entries(disk)?.iter().take_while(|txn| txn.last_offset < offset).count();
-        if let Some(entries) = self.entries.get_mut()
-            && keep < entries.len()
-        {
-            let written = entries.len() - self.unwritten;
-            entries.truncate(keep);
-            self.unwritten = keep.saturating_sub(written);
-            if keep < written {
-                self.unsynced = true;
-                disk.open(&self.path, OpenMode::ReadWrite)?.set_len((keep * SIZE) as u64)?;
-            }
+        let stays = |txn: &AbortedTxn| txn.last_offset < offset;
+        self.unwritten.truncate(self.unwritten.partition_point(stays));
+        if self.rebuilding {
+            return Ok(());
+        }
+        let written = self.written(disk)?;
+        let file = match self.file.get(disk) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let keep = match self.unwritten.is_empty() {
+            true => search_file(file.as_ref(), written, written.saturating_sub(1), stays)?.0,
+            false => written,
+        };
+        let size = (keep * AbortedTxn::SIZE) as u64;
+        // A write that a full disk broke off has left more than `written` says.
+        if file.len()? > size {
+            self.unsynced = true;
+            file.set_len(size)?;
+            self.written = OnceLock::from(keep);
         }
         Ok(())
+    }
+}
+
+/// Entries of `file` between two positions, one after the other; the last is shorter if it ends so.
+fn each(file: &dyn File, from: u64, to: u64, mut look_at: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+    let mut buffer = [0; WINDOW_BYTES - WINDOW_BYTES % AbortedTxn::SIZE];
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(buffer.len() as u64) as usize;
+        file.read_exact_at(&mut buffer[..len], at)?;
+        for entry in buffer[..len].chunks(AbortedTxn::SIZE) {
+            if look_at(entry).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        at += len as u64;
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::disk::MemDisk;
+    use std::path::Path;
+
+    const PATH: &str = "/t.txnindex";
+
+    fn new() -> TxnIndex {
+        TxnIndex::new(PathBuf::from(PATH))
+    }
+
+    /// The `n`th of transactions that overlap their neighbours: each begins before the one before it ends.
+    fn txn(n: i64) -> AbortedTxn {
+        AbortedTxn { producer_id: 7 + n % 2, first_offset: n * 10, last_offset: n * 10 + 15, last_stable_offset: n * 10 + 10 }
+    }
+
+    fn found(index: &TxnIndex, disk: &MemDisk, from: i64, upper: i64) -> (Vec<AbortedTxn>, bool) {
+        let mut found = Vec::new();
+        let complete = index.collect_entries(disk, from, upper, &mut found).unwrap();
+        (found, complete)
+    }
+
+    /// What a walk over all of them finds.
+    fn expected(count: i64, from: i64, upper: i64) -> (Vec<AbortedTxn>, bool) {
+        let read = (0..count).find(|n| txn(*n).last_stable_offset >= upper);
+        let overlaps = |txn: &AbortedTxn| txn.last_offset >= from && txn.first_offset < upper;
+        ((0..=read.unwrap_or(count - 1)).map(txn).filter(overlaps).collect(), read.is_some())
+    }
+
+    fn check(index: &TxnIndex, disk: &MemDisk, count: i64) {
+        let end = count * 10 + 30;
+        for step in [1, 7, 90, 91, 450, 1801] {
+            let froms: Vec<i64> = (0..end).step_by(step * 5).collect();
+            for from in froms.iter().chain(froms.iter().rev()) {
+                for len in [1, 12, 3000] {
+                    assert!(found(index, disk, *from, from + len) == expected(count, *from, from + len), "{count}: {from}, {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_is_found_in_the_file_as_by_a_walk_over_all() {
+        for count in [0, 1, 2, 89, 90, 91, 92, 180, 181, 1000] {
+            let disk = MemDisk::new();
+            let mut index = new();
+            (0..count).for_each(|n| index.append(&disk, txn(n)).unwrap());
+            check(&index, &disk, count);
+            assert_eq!(index.unwritten.capacity(), 0, "none stays in memory");
+            assert_eq!(disk.exists(Path::new(PATH)), count > 0);
+            let again = new();
+            assert!(again.is_sane(&disk, 0).unwrap());
+            check(&again, &disk, count);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_gone_from_the_file() {
+        for left in [0, 1, 89, 90, 91, 299, 300] {
+            let disk = MemDisk::new();
+            let mut index = new();
+            (0..300).for_each(|n| index.append(&disk, txn(n)).unwrap());
+            index.handed_over();
+            index.truncate(&disk, txn(left).last_offset).unwrap();
+            assert_eq!(index.unsynced(&disk).unwrap().is_some(), left < 300);
+            check(&index, &disk, left);
+            check(&new(), &disk, left);
+            index.append(&disk, txn(left)).unwrap();
+            check(&index, &disk, left + 1);
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_entries_wait_in_memory_and_are_cut_there() {
+        let disk = MemDisk::new();
+        let mut index = new();
+        (0..100).for_each(|n| index.append(&disk, txn(n)).unwrap());
+        // Room for one of them and a part of another.
+        disk.set_free_space(Some(40));
+        (100..105).for_each(|n| index.note(&disk, txn(n)).unwrap());
+        check(&index, &disk, 105);
+        assert!(index.unsynced(&disk).is_err(), "a flush has to fail");
+        index.truncate(&disk, txn(103).last_offset).unwrap();
+        check(&index, &disk, 103);
+        check(&new(), &disk, 101);
+        disk.set_free_space(Some(40));
+        assert!(index.unsynced(&disk).is_err());
+        index.truncate(&disk, txn(100).last_offset).unwrap();
+        check(&index, &disk, 100);
+        check(&new(), &disk, 100);
+        (100..103).for_each(|n| index.note(&disk, txn(n)).unwrap());
+        disk.set_free_space(None);
+        assert!(index.unsynced(&disk).unwrap().is_some());
+        check(&new(), &disk, 103);
+        index.truncate(&disk, txn(98).last_offset).unwrap();
+        check(&index, &disk, 98);
+    }
+
+    #[test]
+    fn what_is_made_anew_takes_the_place_of_the_file_at_once() {
+        let disk = MemDisk::new();
+        let mut index = new();
+        (0..200).for_each(|n| index.append(&disk, txn(n)).unwrap());
+        check(&index, &disk, 200);
+        for count in [150, 0, 170] {
+            index.rebuild();
+            (0..count).for_each(|n| index.note(&disk, txn(n)).unwrap());
+            check(&index, &disk, count);
+            index.rebuilt(&disk).unwrap();
+            check(&index, &disk, count);
+            check(&new(), &disk, count);
+        }
+        index.append(&disk, txn(170)).unwrap();
+        check(&new(), &disk, 171);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_behind_its_back_is_an_error() {
+        let disk = MemDisk::new();
+        let mut index = new();
+        (0..200).for_each(|n| index.append(&disk, txn(n)).unwrap());
+        disk.open(Path::new(PATH), OpenMode::ReadWrite).unwrap().set_len(100 * 34).unwrap();
+        assert!(
+            index.collect(&disk, 0, i64::MAX, &mut Vec::new()).is_err(),
+            "records of aborted transactions would pass for committed ones"
+        );
+    }
+
+    #[test]
+    fn what_cannot_have_been_written_is_told() {
+        let whole: Vec<u8> = (0..200)
+            .flat_map(|n| {
+                let mut bytes = Vec::new();
+                txn(n).encode(&mut bytes);
+                bytes
+            })
+            .collect();
+        let sane = |bytes: &[u8], base_offset| {
+            let disk = MemDisk::new();
+            disk.open(Path::new(PATH), OpenMode::Create).unwrap().write_at(bytes, 0).unwrap();
+            new().is_sane(&disk, base_offset).unwrap()
+        };
+        assert!(sane(&whole, 0) && sane(&whole, 15) && sane(&[], 0));
+        assert!(!sane(&whole, 16), "an entry of an earlier segment");
+        assert!(!sane(&whole[..150 * 34 + 1], 0), "a part of an entry");
+        for at in [0, 89, 90, 199] {
+            for (byte, bit) in [(0, 7), (1, 0), (2, 7), (10, 7), (18, 7), (20, 0), (26, 7)] {
+                let mut harmed = whole.clone();
+                harmed[at * 34 + byte] ^= 1 << bit;
+                assert!(!sane(&harmed, 0), "entry {at}, byte {byte}");
+            }
+            let mut harmed = whole.clone();
+            harmed[at * 34..(at + 1) * 34].fill(0);
+            assert!(!sane(&harmed, 0), "entry {at} is zeros");
+        }
     }
 }
