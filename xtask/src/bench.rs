@@ -110,8 +110,9 @@ pub fn main(args: &[String]) -> Result<(), String> {
         println!("\n{table}");
         text.push_str(&table);
         text.push('\n');
-        // After every part: what was measured is kept if a later one fails.
-        std::fs::write(&file, &text).map_err(|e| format!("{}: {e}", file.display()))?;
+        // After every part: what was measured is kept if a later one fails. Cargo may have its target directory elsewhere.
+        let written = file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&file, &text));
+        written.map_err(|e| format!("{}: {e}", file.display()))?;
     }
     println!("also in target/bench.md");
     Ok(())

@@ -10,6 +10,7 @@ use crate::guard;
 use crate::heap;
 use crate::listeners::{ConnectionLimits, DynamicListeners};
 use crate::log_dirs::LogDirs;
+use crate::program;
 use base::{Instant, Now, TopicPartition};
 use broker::Broker;
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ use storage::Log;
 const FLUSH_CHECK: Duration = Duration::from_secs(1);
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 const DELETED_FILES_CHECK: Duration = Duration::from_secs(5);
+/// Time to have done once what a node does at rest.
+const START: Duration = Duration::from_secs(1);
 
 pub struct Housekeeping {
     pub broker: Arc<Broker>,
@@ -45,6 +48,8 @@ struct Due {
     deleted_dirs: Instant,
     producers: Instant,
     heap: Instant,
+    /// Once, when the node serves.
+    code: Instant,
 }
 
 impl Housekeeping {
@@ -64,6 +69,7 @@ impl Housekeeping {
             deleted_dirs: start,
             producers: start + millis(config.producer_id_expiration_check_interval_ms.into()),
             heap: start + heap::INTERVAL,
+            code: start + START,
         };
         drop(config);
         loop {
@@ -142,8 +148,15 @@ impl Housekeeping {
             due.heap = now.mono + heap::INTERVAL;
             heap::trim();
         }
+        if due.code <= now.mono {
+            due.code = now.mono + START;
+            if self.listeners.lock().is_some() {
+                due.code = Instant::FAR_FUTURE;
+                program::let_go_of_code();
+            }
+        }
         let checkpoints = due.recovery_points.min(due.log_starts).min(due.high_watermarks);
-        let soon = [due.retention, due.flush, checkpoints, due.space, due.deleted_files, due.deleted_dirs, due.heap];
+        let soon = [due.retention, due.flush, checkpoints, due.space, due.deleted_files, due.deleted_dirs, due.heap, due.code];
         if moving { now.mono } else { soon.into_iter().fold(due.producers, Instant::min) }
     }
 

@@ -29,6 +29,7 @@ mod metrics;
 mod metrics_http;
 mod node;
 mod options;
+mod program;
 mod run;
 mod service;
 mod settings;
