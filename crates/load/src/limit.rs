@@ -25,6 +25,8 @@ pub fn run(args: &[String]) -> Result<Figures> {
     fs::create_dir_all(dir)?;
     let paths: Vec<_> = (0..FILES).map(|n| dir.join(format!("limit-{n}"))).collect();
     let listener = TcpListener::bind("127.0.0.1:0")?;
+    // What sends by timers, as BBR does, costs more; between two programs of one machine nobody needs that.
+    rustix::net::sockopt::set_tcp_congestion(&listener, "reno")?;
     let address = listener.local_addr()?;
     let sender = std::thread::spawn(move || send(TcpStream::connect(address)?, batch_bytes, frames));
     let seconds = receive(listener.accept()?.0, &paths, batch_bytes, frames);
@@ -77,8 +79,6 @@ fn receive(mut stream: TcpStream, paths: &[impl AsRef<Path>], batch_bytes: usize
 /// CPU seconds of this thread for sending all files, which lie in the page cache.
 fn send_files(stream: TcpStream, paths: &[impl AsRef<Path>]) -> Result<f64> {
     let files = paths.iter().map(File::open).collect::<std::io::Result<Vec<_>>>()?;
-    // As it costs least on every kernel: BBR's timers can be left out on one machine.
-    rustix::net::sockopt::set_tcp_congestion(&stream, "reno")?;
     let begin = cpu_seconds();
     for file in &files {
         while rustix::fs::sendfile(&stream, file, None, PIECE)? > 0 {}

@@ -7,7 +7,6 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -36,6 +35,7 @@ pub struct BoundListener {
     pub name: Arc<str>,
     sockets: Vec<TcpListener>,
     addr: SocketAddr,
+    pacing: Option<Arc<str>>,
 }
 
 impl BoundListener {
@@ -71,7 +71,16 @@ pub fn bind(name: &str, host: &str, port: u16, options: &SocketOptions) -> io::R
 
 fn bound(name: &str, sockets: Vec<TcpListener>) -> io::Result<BoundListener> {
     let addr = sockets[0].local_addr()?;
-    Ok(BoundListener { name: name.into(), sockets, addr })
+    let pacing = sockets.iter().fold(None, |pacing, socket| send_without_timers(socket).or(pacing));
+    Ok(BoundListener { name: name.into(), sockets, addr, pacing })
+}
+
+/// For clients on the same machine. Where the system's choice is BBR a connection sends by timers, at the speed that it takes the bottleneck on the way
+/// to have; between two programs of a machine is none, and the timers cost several times what sending does. Every kernel has Reno, which sends as fast
+/// as is read. Accepted sockets inherit it (once a socket has begun with BBR its timers stay); returns what the others have to be given back.
+fn send_without_timers(socket: &TcpListener) -> Option<Arc<str>> {
+    let choice = sockopt::tcp_congestion(socket).ok().filter(|name| name.starts_with("bbr"))?;
+    sockopt::set_tcp_congestion(socket, "reno").ok().map(|()| choice.into())
 }
 
 fn open(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
@@ -135,6 +144,7 @@ impl Acceptor {
             stats: self.stats.listener(&listener.name),
             closed: Arc::default(),
             handoff: self.handoff.clone(),
+            pacing: listener.pacing,
         };
         let mut loops = Vec::new();
         for socket in listener.sockets {
@@ -160,10 +170,11 @@ struct Source {
     stats: Arc<ListenerStats>,
     closed: Arc<AtomicBool>,
     handoff: Handoff,
+    pacing: Option<Arc<str>>,
 }
 
 async fn accept_loop(socket: tokio::net::TcpListener, source: Source) {
-    let Source { name, limits, stats, closed, handoff } = source;
+    let Source { name, limits, stats, closed, handoff, pacing } = source;
     loop {
         limits.room().await;
         let (stream, peer) = tokio::select! {
@@ -188,7 +199,7 @@ async fn accept_loop(socket: tokio::net::TcpListener, source: Source) {
                 continue;
             }
         };
-        match detach(stream, peer) {
+        match detach(stream, peer, pacing.as_deref()) {
             Ok(stream) => {
                 let admission = Admission { stats: stats.clone(), closed: closed.clone(), permit };
                 handoff.send(Accepted { stream, peer, listener: name.clone(), admission }).await;
@@ -199,21 +210,15 @@ async fn accept_loop(socket: tokio::net::TcpListener, source: Source) {
 }
 
 /// Takes the socket out of this worker's runtime, so that another one can have it.
-fn detach(stream: TcpStream, peer: SocketAddr) -> io::Result<std::net::TcpStream> {
+fn detach(stream: TcpStream, peer: SocketAddr, pacing: Option<&str>) -> io::Result<std::net::TcpStream> {
     stream.set_nodelay(true)?;
-    if peer.ip().to_canonical().is_loopback() || stream.local_addr()?.ip() == peer.ip() {
-        send_without_timers(&stream);
+    if let Some(pacing) = pacing
+        && !peer.ip().to_canonical().is_loopback()
+        && stream.local_addr()?.ip() != peer.ip()
+    {
+        sockopt::set_tcp_congestion(&stream, pacing)?;
     }
     stream.into_std()
-}
-
-/// For a client on the same machine. Where the system's choice is BBR it sends by timers, at the speed that it takes the bottleneck on the way to have;
-/// here is none, and the timers cost several times what sending does. Every kernel has Reno, which sends as fast as the client reads.
-fn send_without_timers(stream: impl AsFd) {
-    if sockopt::tcp_congestion(&stream).is_ok_and(|name| name.starts_with("bbr")) {
-        // Best effort: it goes on as it would have otherwise.
-        let _ = sockopt::set_tcp_congestion(&stream, "reno");
-    }
 }
 
 fn is_connection_error(e: &io::Error) -> bool {
@@ -228,17 +233,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_bbr_is_replaced() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        for (chosen, expected) in [("reno", "reno"), ("cubic", "cubic"), ("bbr", "reno")] {
+    fn only_bbr_is_replaced_and_only_on_the_same_machine() {
+        for (chosen, expected, pacing) in [("reno", "reno", None), ("cubic", "cubic", None), ("bbr", "reno", Some("bbr"))] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             // Not every kernel has all of them, but Reno.
-            match sockopt::set_tcp_congestion(&stream, chosen) {
+            match sockopt::set_tcp_congestion(&listener, chosen) {
                 Err(_) if chosen != "reno" => continue,
                 set => set.unwrap(),
             }
-            send_without_timers(&stream);
-            assert_eq!(sockopt::tcp_congestion(&stream).unwrap(), expected);
+            let bound = bound("PLAINTEXT", vec![listener]).unwrap();
+            assert_eq!(bound.pacing.as_deref(), pacing);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for (host, expected) in [("127.0.0.1", expected), ("::ffff:127.0.0.2", expected), ("192.0.2.1", chosen)] {
+                let _client = std::net::TcpStream::connect(bound.addr).unwrap();
+                let (accepted, _) = bound.sockets[0].accept().unwrap();
+                accepted.set_nonblocking(true).unwrap();
+                let peer = SocketAddr::new(host.parse().unwrap(), 1);
+                let _inside = runtime.enter();
+                let stream = detach(TcpStream::from_std(accepted).unwrap(), peer, bound.pacing.as_deref()).unwrap();
+                assert_eq!(sockopt::tcp_congestion(&stream).unwrap(), expected, "{chosen}, {host}");
+            }
         }
     }
 }
