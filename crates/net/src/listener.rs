@@ -216,7 +216,10 @@ fn detach(stream: TcpStream, peer: SocketAddr, pacing: Option<&str>) -> io::Resu
         && !peer.ip().to_canonical().is_loopback()
         && stream.local_addr()?.ip() != peer.ip()
     {
-        sockopt::set_tcp_congestion(&stream, pacing)?;
+        // Best effort: with Reno it is served as well.
+        if let Err(error) = sockopt::set_tcp_congestion(&stream, pacing) {
+            tracing::debug!(%peer, pacing, %error, "cannot give a connection the system's congestion control");
+        }
     }
     stream.into_std()
 }
