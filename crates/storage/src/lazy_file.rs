@@ -37,6 +37,14 @@ impl LazyFile {
         Ok(self.keep(disk, disk.open(&self.path, OpenMode::ReadWrite)?))
     }
 
+    /// As `get`; none where there is no such file.
+    pub fn get_if_any(&self, disk: &dyn Disk) -> io::Result<Option<Arc<dyn File>>> {
+        match self.get(disk) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
+    }
+
     fn keep(&self, disk: &dyn Disk, file: Arc<dyn File>) -> Arc<dyn File> {
         let kept = self.kept.get_or_init(Arc::default);
         kept.put(file.clone());

@@ -12,7 +12,7 @@ use search::search_file;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 
 pub(crate) struct Index<E> {
     file: LazyFile,
@@ -138,10 +138,9 @@ impl<E: Entry> Index<E> {
     pub fn len(&self, disk: &dyn Disk) -> io::Result<usize> {
         match &self.entries {
             Entries::Growing(growing) => Ok(growing.len()),
-            Entries::Cold => match self.file.get(disk) {
-                Ok(file) => Ok(file.len()? as usize / E::SIZE),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
-                Err(e) => Err(e),
+            Entries::Cold => match self.file.get_if_any(disk)? {
+                Some(file) => Ok(file.len()? as usize / E::SIZE),
+                None => Ok(0),
             },
         }
     }
@@ -207,9 +206,7 @@ impl<E: Entry> Index<E> {
         if len == 0 {
             return Ok((0, None));
         }
-        let (count, last) = search_file(self.file.get(disk)?.as_ref(), len, self.found.load(Relaxed), before)?;
-        self.found.store(count.saturating_sub(1), Relaxed);
-        Ok((count, last))
+        search_file(self.file.get(disk)?.as_ref(), len, &self.found, before)
     }
 
     /// Only for an index that grows.

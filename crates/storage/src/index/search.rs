@@ -3,18 +3,24 @@
 use super::entry::Entry;
 use base::disk::File;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// So much is read together: behind the entry that is likely, and where a search has come down to so much.
+/// So much is read together: behind the entry that was found last, and where a search has come down to so much.
 pub const WINDOW_BYTES: usize = 3072;
 
-/// How many of the first `len` entries of `file` satisfy `before`, and the last of them. `likely` is an entry that the search looks at first, with
-/// those behind it: whoever reads on from where it last found something finds the next one there.
-pub fn search_file<E: Entry>(file: &dyn File, len: usize, likely: usize, before: impl Fn(&E) -> bool) -> io::Result<(usize, Option<E>)> {
+/// How many of the first `len` entries of `file` satisfy `before`, and the last of them. `found` is where the last search of this file ended; this one
+/// looks there first, and behind it: whoever reads on finds the next entry there.
+pub fn search_file<E: Entry>(
+    file: &dyn File,
+    len: usize,
+    found: &AtomicUsize,
+    before: impl Fn(&E) -> bool,
+) -> io::Result<(usize, Option<E>)> {
     let window_len = WINDOW_BYTES / E::SIZE;
     let mut buffer = [0; WINDOW_BYTES];
     // What comes before `low` satisfies, `last` being the last of it; what lies at `high` or behind does not.
     let (mut low, mut high, mut last) = (0, len, None);
-    let mut next = likely;
+    let mut next = found.load(Relaxed);
     while low < high {
         let window = if high - low <= window_len {
             low..high
@@ -40,6 +46,7 @@ pub fn search_file<E: Entry>(file: &dyn File, len: usize, likely: usize, before:
             high = window.start + satisfy;
         }
     }
+    found.store(low.saturating_sub(1), Relaxed);
     Ok((low, last))
 }
 

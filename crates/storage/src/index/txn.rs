@@ -7,10 +7,10 @@ use crate::lazy_file::LazyFile;
 use base::disk::{Disk, File, OpenMode};
 use bytes::Buf;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 
 const VERSION: i16 = 0;
 
@@ -48,18 +48,18 @@ impl Entry for AbortedTxn {
 }
 
 impl AbortedTxn {
-    /// Whether `bytes` can be such an entry of a segment that ends at `limit`.
-    fn is_sane(bytes: &[u8], limit: i64) -> bool {
+    /// The entry, if `bytes` can be one of a segment with these offsets.
+    fn sane(bytes: &[u8], offsets: RangeInclusive<i64>) -> Option<Self> {
         // Zeros are what a power cut leaves of an entry.
         if bytes.len() != Self::SIZE || !bytes.starts_with(&VERSION.to_be_bytes()) || bytes.iter().all(|byte| *byte == 0) {
-            return false;
+            return None;
         }
         let txn = Self::decode(bytes);
-        txn.producer_id >= 0
-            && txn.first_offset >= 0
-            && txn.first_offset <= txn.last_offset
-            && txn.last_offset <= limit
-            && (0..=limit).contains(&txn.last_stable_offset)
+        let sane = txn.producer_id >= 0
+            && (0..=txn.last_offset).contains(&txn.first_offset)
+            && offsets.contains(&txn.last_offset)
+            && (0..=*offsets.end()).contains(&txn.last_stable_offset);
+        sane.then_some(txn)
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct TxnIndex {
     written: OnceLock<usize>,
     /// Entries that the file does not have yet, behind those that it has: there was no room for them, or it is made anew.
     unwritten: Vec<AbortedTxn>,
-    /// Which entry of the file the last reader began with: a hint.
+    /// Which entry of the file the last search found: a hint.
     found: AtomicUsize,
     /// The file has changed since it was last handed to a flush.
     unsynced: bool,
@@ -101,10 +101,9 @@ impl TxnIndex {
         if let Some(written) = self.written.get() {
             return Ok(*written);
         }
-        let len = match self.file.get(disk) {
-            Ok(file) => file.len()?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
-            Err(e) => return Err(e),
+        let len = match self.file.get_if_any(disk)? {
+            Some(file) => file.len()?,
+            None => 0,
         };
         Ok(*self.written.get_or_init(|| len as usize / AbortedTxn::SIZE))
     }
@@ -117,13 +116,10 @@ impl TxnIndex {
             Err(e) => return Err(e),
         };
         let limit = base_offset.saturating_add(i64::from(i32::MAX));
-        let mut last_offset = base_offset;
+        let mut last: Option<AbortedTxn> = None;
         let sane = each(file.as_ref(), 0, file.len()?, |bytes| {
-            if !AbortedTxn::is_sane(bytes, limit) {
-                return ControlFlow::Break(());
-            }
-            let before = std::mem::replace(&mut last_offset, AbortedTxn::decode(bytes).last_offset);
-            if before <= last_offset { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            last = AbortedTxn::sane(bytes, base_offset..=limit).filter(|txn| last.is_none_or(|last| last.precedes(txn)));
+            if last.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(sane.is_continue())
     }
@@ -235,10 +231,9 @@ impl TxnIndex {
             let file = self.file.get(disk)?;
             // What fits into a window is as soon read as searched.
             let first = match written * AbortedTxn::SIZE > WINDOW_BYTES {
-                true => search_file(file.as_ref(), written, self.found.load(Relaxed), |txn: &AbortedTxn| txn.last_offset < from)?.0,
+                true => search_file(file.as_ref(), written, &self.found, |txn: &AbortedTxn| txn.last_offset < from)?.0,
                 false => 0,
             };
-            self.found.store(first, Relaxed);
             let range = [first, written].map(|at| (at * AbortedTxn::SIZE) as u64);
             if each(file.as_ref(), range[0], range[1], |bytes| look_at(AbortedTxn::decode(bytes)))?.is_break() {
                 return Ok(true);
@@ -263,13 +258,9 @@ impl TxnIndex {
             return Ok(());
         }
         let written = self.written(disk)?;
-        let file = match self.file.get(disk) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(e),
-        };
+        let Some(file) = self.file.get_if_any(disk)? else { return Ok(()) };
         let keep = match self.unwritten.is_empty() {
-            true => search_file(file.as_ref(), written, written.saturating_sub(1), stays)?.0,
+            true => search_file(file.as_ref(), written, &self.found, stays)?.0,
             false => written,
         };
         let size = (keep * AbortedTxn::SIZE) as u64;
