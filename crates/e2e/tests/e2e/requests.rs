@@ -143,18 +143,40 @@ fn topic(name: &str, partitions: i32) -> CreatableTopic {
     CreatableTopic { name: name.into(), num_partitions: partitions, replication_factor: 1, ..Default::default() }
 }
 
+/// Creates topics of two partitions each, as [`create_as`].
 pub(crate) fn create(a: &mut Asker, names: &[&str]) {
-    let request = CreateTopicsRequest { topics: names.iter().map(|n| topic(n, 2)).collect(), timeout_ms: 10_000, ..Default::default() };
+    create_as(a, names.iter().map(|name| topic(name, 2)).collect());
+}
+
+/// Creates topics and waits until every partition is served: a broker tells of a leader before the leader takes requests, and clients ask
+/// again where these tests compare the first answer.
+pub(crate) fn create_as(a: &mut Asker, topics: Vec<CreatableTopic>) {
+    let request = CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
     let answer = a.send(&request, 5).expect("topics are created");
     assert!(answer.topics.iter().all(|t| t.error_code == 0), "{answer:?}");
-    for name in names {
-        // Until the broker itself knows.
-        e2e::wait::until("the topic has a leader", || {
-            let topics = Some(vec![MetadataRequestTopic { name: Some((*name).into()), ..Default::default() }]);
-            let answer = a.send(&MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() }, 8).ok()?;
-            (answer.topics.first()?.partitions.len() == 2).then_some(())
-        });
+    for topic in request.topics {
+        leader_epochs(a, &topic.name, topic.num_partitions);
     }
+}
+
+/// The leader epoch of every partition, once all have a leader that serves.
+pub(crate) fn leader_epochs(a: &mut Asker, name: &str, partitions: i32) -> Vec<i32> {
+    e2e::wait::until("the partitions have leaders", || {
+        let topics = Some(vec![MetadataRequestTopic { name: Some(name.into()), ..Default::default() }]);
+        let answer = a.send(&MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() }, 8).ok()?;
+        let mut told = answer.topics.into_iter().next()?.partitions;
+        told.sort_by_key(|p| p.partition_index);
+        let led = told.len() == partitions as usize && told.iter().all(|p| p.leader_id >= 0 && p.error_code == 0);
+        let served = led.then(|| a.send(&ends(name, partitions), 6).ok())??;
+        served.topics[0].partitions.iter().all(|p| p.error_code == 0).then(|| told.iter().map(|p| p.leader_epoch).collect())
+    })
+}
+
+/// Asks where every partition ends.
+fn ends(name: &str, partitions: i32) -> ListOffsetsRequest {
+    let partition = |partition_index| ListOffsetsPartition { partition_index, timestamp: -1, ..Default::default() };
+    let topic = ListOffsetsTopic { name: name.into(), partitions: (0..partitions).map(partition).collect(), ..Default::default() };
+    ListOffsetsRequest { replica_id: -1, topics: vec![topic], timeout_ms: 5000, ..Default::default() }
 }
 
 fn topics(a: &mut Asker) {

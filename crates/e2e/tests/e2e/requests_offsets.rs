@@ -2,7 +2,7 @@
 //! OffsetForLeaderEpoch, with what Produce and Fetch say of the same, before and after restarts. Records carry fixed times, so that answers
 //! depend on nothing else. Each line of the comparison is `name: answer`.
 
-use crate::requests::{Asker, both_with};
+use crate::requests::{Asker, both_with, create_as, leader_epochs};
 use crate::requests_txn::{Id, init, initialise};
 use bytes::Bytes;
 use e2e::wait::until;
@@ -12,7 +12,6 @@ use wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig
 use wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use wire::messages::metadata_request::MetadataRequestTopic;
 use wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use wire::messages::*;
@@ -74,23 +73,7 @@ fn create(a: &mut Asker, name: &str, partitions: i32, configs: &[(&str, &str)]) 
         configs: configs.iter().chain(&[("retention.ms", "-1")]).map(config).collect(),
         ..Default::default()
     };
-    let answer = a.send(&CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() }, 5).expect("an answer");
-    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
-    leader_epochs(a, name, partitions);
-}
-
-/// The leader epoch of every partition, once all have a leader that serves.
-fn leader_epochs(a: &mut Asker, name: &str, partitions: i32) -> Vec<i32> {
-    until("the partitions have leaders", || {
-        let topics = Some(vec![MetadataRequestTopic { name: Some(name.into()), ..Default::default() }]);
-        let answer = a.send(&MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() }, 8).ok()?;
-        let mut told = answer.topics.into_iter().next()?.partitions;
-        told.sort_by_key(|p| p.partition_index);
-        let led = told.len() == partitions as usize && told.iter().all(|p| p.leader_id >= 0 && p.error_code == 0);
-        let wanted: Vec<_> = (0..partitions).map(|p| (p, -1, -1)).collect();
-        let served = led.then(|| a.send(&list(&[(name, &wanted)], 0), 6).ok())??;
-        served.topics[0].partitions.iter().all(|p| p.error_code == 0).then(|| told.iter().map(|p| p.leader_epoch).collect())
-    })
+    create_as(a, vec![topic]);
 }
 
 fn leaders_serve(a: &mut Asker) {
