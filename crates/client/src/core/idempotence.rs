@@ -133,7 +133,12 @@ impl Sequences {
 
     fn remove(&mut self, batch: u64) -> Option<Numbered> {
         let position = self.unfinished.iter().position(|entry| entry.batch == batch)?;
-        self.unfinished.remove(position)
+        let entry = self.unfinished.remove(position);
+        if self.unfinished.is_empty() {
+            // Of many partitions few have something under way.
+            self.unfinished = VecDeque::new();
+        }
+        entry
     }
 }
 

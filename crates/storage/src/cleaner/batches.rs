@@ -7,9 +7,6 @@ use record::BatchView;
 use record::batch::{HEADER_UP_TO_MAGIC, size_of};
 use std::path::Path;
 
-/// A read takes at least this much, however small log.cleaner.io.buffer.size is.
-const READ_MIN: usize = 256 * 1024;
-
 pub(super) struct Batches<'a> {
     file: &'a dyn File,
     path: &'a Path,
@@ -24,11 +21,9 @@ pub(super) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// From `position`, where a batch starts, to `end`. The buffer keeps its size between segments; a batch that is larger makes it grow.
+    /// From `position`, where a batch starts, to `end`. The buffer, which must not be empty, keeps its size between segments; a batch that is larger
+    /// makes it grow.
     pub fn new(file: &'a dyn File, path: &'a Path, position: u64, end: u64, buffer: &'a mut Vec<u8>, pace: &'a dyn Pace) -> Self {
-        if buffer.len() < READ_MIN {
-            buffer.resize(READ_MIN, 0);
-        }
         Self { file, path, position, end, buffer, start: 0, filled: 0, pace }
     }
 

@@ -81,6 +81,9 @@ pub struct Cleaned {
     pub stats: CleanStats,
 }
 
+/// Reads and writes are at least of this size, however small log.cleaner.io.buffer.size is.
+const IO_BUFFER_MIN: usize = 256 << 10;
+
 /// One thread's cleaner with its buffers.
 pub struct Cleaner {
     map: OffsetMap,
@@ -109,14 +112,14 @@ struct Snapshot {
 }
 
 impl Cleaner {
-    /// `dedupe_bytes` bounds the map, `io_buffer_bytes` the first size of the buffers, which grow with the largest batch.
+    /// `dedupe_bytes` bounds the map. What is read and what is written have a buffer each of `io_buffer_bytes`, or as large as the largest batch.
     pub fn new(dedupe_bytes: usize, load_factor: f64, io_buffer_bytes: usize, seed: [u64; 2]) -> Self {
         Self {
             map: OffsetMap::new(dedupe_bytes, load_factor, seed),
             read: Vec::new(),
             write: Vec::new(),
             scratch: Vec::new(),
-            io_buffer_bytes: io_buffer_bytes.min(64 << 20),
+            io_buffer_bytes: io_buffer_bytes.clamp(IO_BUFFER_MIN, 64 << 20),
         }
     }
 
@@ -222,7 +225,7 @@ impl Cleaner {
         };
         let aborted = |from: i64, to: i64| locked(log, |log| log.aborted_between(from, to))?.map_err(CleanError::from);
         let last_records = locked(log, |log| log.last_records())?;
-        let mut output = Output::new(std::mem::take(&mut self.write));
+        let mut output = Output::new(std::mem::take(&mut self.write), self.io_buffer_bytes);
         if group.segments.len() > 1 {
             output.begin(disk, begin()?, group, 0, pace)?;
         }

@@ -10,21 +10,20 @@ use crate::segment::{Appended, Segment};
 use base::disk::Disk;
 use record::BatchView;
 
-/// Writes are gathered up to this size.
-const WRITE_BYTES: usize = 1 << 20;
-
 pub(super) struct Output {
     /// Absent as long as the group's only segment is what it was.
     segment: Option<Segment>,
     pub pending: Vec<u8>,
+    /// So many bytes are gathered for a write.
+    write_bytes: usize,
     batches: Vec<Appended>,
 }
 
 impl Output {
     /// Buffers are handed from one output to the next.
-    pub fn new(mut pending: Vec<u8>) -> Self {
+    pub fn new(mut pending: Vec<u8>, write_bytes: usize) -> Self {
         pending.clear();
-        Self { segment: None, pending, batches: Vec::new() }
+        Self { segment: None, pending, write_bytes, batches: Vec::new() }
     }
 
     pub fn has_begun(&self) -> bool {
@@ -43,7 +42,7 @@ impl Output {
         self.segment = Some(segment);
         let (Some(first), true) = (group.segments.first(), unchanged > 0) else { return Ok(()) };
         let kept_back = std::mem::take(&mut self.pending);
-        let mut buffer = Vec::new();
+        let mut buffer = vec![0; self.write_bytes];
         let mut batches = Batches::new(first.file.as_ref(), &first.path, 0, unchanged, &mut buffer, pace);
         while let Some(view) = batches.next()? {
             self.copy(disk, group, &view, pace)?;
@@ -66,7 +65,7 @@ impl Output {
     }
 
     pub fn write_if_full(&mut self, disk: &dyn Disk, group: &Group<'_>, pace: &dyn Pace) -> Result<(), CleanError> {
-        if self.pending.len() < WRITE_BYTES { Ok(()) } else { self.write(disk, group, pace) }
+        if self.pending.len() < self.write_bytes { Ok(()) } else { self.write(disk, group, pace) }
     }
 
     fn write(&mut self, disk: &dyn Disk, group: &Group<'_>, pace: &dyn Pace) -> Result<(), CleanError> {

@@ -41,7 +41,7 @@ impl Accumulator {
     }
 
     fn finish_sent(&mut self, sent: Sent, answer: PartitionAnswer, now: Instant) {
-        let Sent { topic, partition: number, batch } = sent;
+        let Sent { topic, partition: number, mut batch } = sent;
         let partition = &mut self.topics[topic].partitions[number as usize];
         partition.in_flight = partition.in_flight.saturating_sub(1);
         let code = ErrorCode::from_code(answer.code);
@@ -55,15 +55,15 @@ impl Accumulator {
                 partition.sequences.acknowledged(batch.id, answer.base_offset);
                 let result = Outcome::Written { base_offset: answer.base_offset, log_append_time: answer.log_append_time };
                 self.counters.records_sent += batch.count as u64;
-                self.finish(topic, number, batch, result);
+                self.finish(topic, number, *batch, result);
                 self.recognise_held(topic, number);
             }
             ErrorCode::OutOfOrderSequenceNumber if self.in_doubt(topic, number, &batch, now) => self.hold(topic, number, batch),
-            ErrorCode::MessageTooLarge if batch.count > 1 && !batch.expired => self.split(topic, number, batch, now),
+            ErrorCode::MessageTooLarge if batch.count > 1 && !batch.expired => self.split(topic, number, *batch, now),
             _ if self.can_retry(topic, number, &batch, &answer, now) => {
                 let silent =
                     matches!(code, ErrorCode::NetworkException | ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend);
-                let batch = ProducerBatch { maybe_written: batch.maybe_written || silent, ..batch };
+                batch.maybe_written |= silent;
                 self.requeue(topic, number, batch, now);
             }
             _ => {
@@ -71,7 +71,7 @@ impl Accumulator {
                 if meaning::is_fatal(code) && self.config.idempotent && !self.is_transactional() {
                     self.fatal = Some(failure.error.clone());
                 }
-                self.give_up(topic, number, batch, failure);
+                self.give_up(topic, number, *batch, failure);
             }
         }
     }
@@ -116,7 +116,7 @@ impl Accumulator {
         }
     }
 
-    fn requeue(&mut self, topic: usize, number: i32, mut batch: ProducerBatch, now: Instant) {
+    fn requeue(&mut self, topic: usize, number: i32, mut batch: Box<ProducerBatch>, now: Instant) {
         batch.attempts += 1;
         batch.retry_at = now + self.config.retry_backoff.delay(batch.attempts - 1, &mut self.rng);
         self.counters.retries += 1;
@@ -124,12 +124,12 @@ impl Accumulator {
     }
 
     /// Puts a batch back: before everything that is numbered later, or not at all.
-    pub(super) fn insert_in_order(&mut self, topic: usize, number: i32, batch: ProducerBatch) {
+    pub(super) fn insert_in_order(&mut self, topic: usize, number: i32, batch: Box<ProducerBatch>) {
         let partition = &mut self.topics[topic].partitions[number as usize];
         let position = match partition.sequences.position(batch.id) {
             Some(own) => {
-                let later = |other: &ProducerBatch| partition.sequences.position(other.id).is_none_or(|position| position > own);
-                partition.queue.iter().position(later).unwrap_or(partition.queue.len())
+                let later = |other: u64| partition.sequences.position(other).is_none_or(|position| position > own);
+                partition.queue.iter().position(|other| later(other.id)).unwrap_or(partition.queue.len())
             }
             None => 0,
         };
@@ -145,12 +145,12 @@ impl Accumulator {
         let total: usize = batch.encoded_records().map(|(_, _, rest)| rest.len() + 16).sum();
         let largest = batch.encoded_records().map(|(_, _, rest)| rest.len() + 16).max().unwrap_or(0);
         let target = (total / 2).max(largest);
-        let mut parts: Vec<(u32, ProducerBatch)> = Vec::new();
+        let mut parts: Vec<(u32, Box<ProducerBatch>)> = Vec::new();
         let mut part_bytes = 0;
         for (index, (timestamp, attributes, rest)) in batch.encoded_records().enumerate() {
             let bytes = rest.len() + 16;
             if parts.is_empty() || part_bytes + bytes > target {
-                let mut part = ProducerBatch::new(self.next_batch_id, Vec::new(), HEADER + target, now);
+                let mut part = Box::new(ProducerBatch::new(self.next_batch_id, Vec::new(), HEADER + target, now));
                 self.next_batch_id += 1;
                 part.created = batch.created;
                 part.flush_id = batch.flush_id;
@@ -191,7 +191,7 @@ impl Accumulator {
         let numbered = state.partitions[number as usize].sequences.split(batch.id, &ids);
         let last = parts.len().saturating_sub(1);
         // Without numbers each goes to the front, so the last one goes first.
-        let order: Box<dyn Iterator<Item = (usize, ProducerBatch)>> = {
+        let order: Box<dyn Iterator<Item = (usize, Box<ProducerBatch>)>> = {
             let parts = parts.into_iter().map(|(_, part)| part).enumerate();
             if numbered { Box::new(parts) } else { Box::new(parts.rev()) }
         };
@@ -208,15 +208,15 @@ impl Accumulator {
             let timeout = self.config.delivery_timeout;
             let state = &mut self.topics[topic];
             let partition = &mut state.partitions[number as usize];
-            let due = |batch: Option<&ProducerBatch>| batch.is_some_and(|batch| now.saturating_since(batch.created) >= timeout);
-            let batch = if due(partition.held.first()) {
-                partition.held.remove(0)
+            let due = |batch: Option<&Box<ProducerBatch>>| batch.is_some_and(|batch| now.saturating_since(batch.created) >= timeout);
+            let batch = if due(partition.held.front()) {
+                partition.held.pop_front()
             } else if due(partition.queue.front()) {
-                let Some(batch) = partition.queue.pop_front() else { return };
-                batch
+                partition.queue.pop_front()
             } else {
-                return;
+                None
             };
+            let Some(batch) = batch else { return };
             if partition.sequences.find(batch.id).is_some() {
                 partition.sequences.unresolved = true;
             }
@@ -226,7 +226,7 @@ impl Accumulator {
                 transactions.failed(&failure.error);
             }
             self.counters.records_failed += batch.count as u64;
-            self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+            self.finish(topic, number, *batch, Outcome::Failed(Arc::new(failure)));
         }
     }
 

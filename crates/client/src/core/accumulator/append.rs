@@ -82,7 +82,7 @@ impl Accumulator {
             let id = self.next_batch_id;
             self.next_batch_id += 1;
             self.unfinished.add(id, 1);
-            let mut batch = ProducerBatch::new(id, self.free.pop().unwrap_or_default(), charge, mono());
+            let mut batch = Box::new(ProducerBatch::new(id, self.free.pop().unwrap_or_default(), charge, mono()));
             batch.charged = charge;
             partition.queue.push_back(batch);
             if !partition.active {

@@ -1,7 +1,7 @@
 //! Owns: what goes out next: which batches are ready, in which requests, with which sequence numbers; epochs that start numbering again.
 //! Part of the accumulator. Kafka: `RecordAccumulator.ready` and `drain`, `TransactionManager` for the numbers, KIP-360.
 
-use super::{Accumulator, Drained, Partition, Request, Sent};
+use super::{Accumulator, Batches, Drained, Partition, Request, Sent};
 use crate::core::batch::ProducerStamp;
 use crate::core::idempotence::ProducerId;
 use crate::core::transaction::Transactions;
@@ -104,6 +104,7 @@ impl Accumulator {
             drained.wait_until(deadline);
             if partition.queue.is_empty() {
                 partition.active = false;
+                partition.queue = Batches::new();
                 self.active.pop_back();
             } else {
                 drained.more = true;

@@ -22,19 +22,19 @@ impl Accumulator {
     }
 
     /// Puts a batch in doubt aside, for the next numbered one to be tried.
-    pub(super) fn hold(&mut self, topic: usize, number: i32, batch: ProducerBatch) {
+    pub(super) fn hold(&mut self, topic: usize, number: i32, batch: Box<ProducerBatch>) {
         let partition = &mut self.topics[topic].partitions[number as usize];
         if partition.sequences.overtaken(batch.id) {
-            return self.recognise(topic, number, batch);
+            return self.recognise(topic, number, *batch);
         }
-        partition.held.push(batch);
+        partition.held.push_back(batch);
         if partition.sequences.unfinished() == partition.held.len() {
             // Nobody is left to tell: nothing of it is there.
             if self.transactions.is_none() {
                 self.bump.push((topic, number));
-            } else if let Some(last) = partition.held.pop() {
+            } else if let Some(last) = partition.held.pop_back() {
                 let error = Error::broker(ErrorCode::OutOfOrderSequenceNumber, None);
-                self.give_up(topic, number, last, BatchFailure { error, by_record: Vec::new() });
+                self.give_up(topic, number, *last, BatchFailure { error, by_record: Vec::new() });
             }
         }
     }
@@ -42,7 +42,7 @@ impl Accumulator {
     /// A later batch was acknowledged: what is held is in the log before it.
     pub(super) fn recognise_held(&mut self, topic: usize, number: i32) {
         for batch in std::mem::take(&mut self.topics[topic].partitions[number as usize].held) {
-            self.recognise(topic, number, batch);
+            self.recognise(topic, number, *batch);
         }
     }
 

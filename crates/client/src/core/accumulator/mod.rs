@@ -94,15 +94,18 @@ pub struct Topic {
     ratio: f32,
 }
 
+/// Batches of a partition. Boxed, because a list keeps the room it has had: of a producer to a thousand partitions each keeps a few pointers.
+type Batches = VecDeque<Box<ProducerBatch>>;
+
 #[derive(Default)]
 struct Partition {
     leader: Option<i32>,
     leader_epoch: i32,
-    queue: VecDeque<ProducerBatch>,
+    queue: Batches,
     in_flight: u32,
     sequences: Sequences,
     /// Refused although the broker may have them; in the order of their numbers, before everything else that is numbered.
-    held: Vec<ProducerBatch>,
+    held: Batches,
     active: bool,
     /// The number of the last transaction that it had records in, and whether batches of it may leave.
     transaction: u64,
@@ -113,7 +116,7 @@ struct Partition {
 pub struct Sent {
     pub topic: usize,
     pub partition: i32,
-    pub batch: ProducerBatch,
+    pub batch: Box<ProducerBatch>,
 }
 
 /// What `append` did.
@@ -385,7 +388,7 @@ impl Accumulator {
         aborted.extend(in_flight.into_iter().flat_map(|(_, batches)| batches).map(|sent| (sent.topic, sent.partition, sent.batch)));
         for (topic, partition, batch) in aborted {
             self.counters.records_failed += batch.count as u64;
-            self.finish(topic, partition, batch, failed());
+            self.finish(topic, partition, *batch, failed());
         }
     }
 
@@ -411,7 +414,7 @@ impl Accumulator {
             for batch in held.into_iter().chain(std::mem::take(&mut partition.queue)) {
                 let failure = BatchFailure { error: error.clone(), by_record: Vec::new() };
                 self.counters.records_failed += batch.count as u64;
-                self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+                self.finish(topic, number, *batch, Outcome::Failed(Arc::new(failure)));
             }
         }
         self.fatal = Some(error);

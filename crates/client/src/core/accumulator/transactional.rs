@@ -2,8 +2,8 @@
 //! accumulator; the state of the transaction itself is `core::transaction`'s. Kafka: the parts of `Sender` and `RecordAccumulator` that ask
 //! the `TransactionManager`, `RecordAccumulator.abortUndrainedBatches`.
 
-use super::Accumulator;
-use crate::core::batch::{BatchFailure, Outcome, ProducerBatch};
+use super::{Accumulator, Batches};
+use crate::core::batch::{BatchFailure, Outcome};
 use crate::core::idempotence::{ProducerId, Sequences};
 use crate::core::transaction::{Answer, CallResult, Next, State, Transactions};
 use crate::core::versions::FinalizedFeatures;
@@ -97,11 +97,11 @@ impl Accumulator {
         let places: Vec<(usize, i32)> = self.active.iter().copied().collect();
         for (topic, number) in places {
             let partition = &mut self.topics[topic].partitions[number as usize];
-            let mut abandoned = if all { std::mem::take(&mut partition.held) } else { Vec::new() };
+            let mut abandoned = if all { std::mem::take(&mut partition.held) } else { Batches::new() };
             let waiting = std::mem::take(&mut partition.queue);
-            let (lost, kept): (Vec<ProducerBatch>, Vec<ProducerBatch>) =
+            let (lost, kept): (Batches, Batches) =
                 waiting.into_iter().partition(|batch| all || partition.sequences.find(batch.id).is_none());
-            partition.queue = kept.into();
+            partition.queue = kept;
             abandoned.extend(lost);
             for batch in &abandoned {
                 partition.sequences.failed(batch.id);
@@ -109,7 +109,7 @@ impl Accumulator {
             for batch in abandoned {
                 let failure = BatchFailure { error: error.clone(), by_record: Vec::new() };
                 self.counters.records_failed += batch.count as u64;
-                self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+                self.finish(topic, number, *batch, Outcome::Failed(Arc::new(failure)));
             }
         }
     }
@@ -121,7 +121,7 @@ impl Accumulator {
             self.topics[topic].partitions[number as usize].sequences.failed(batch.id);
             self.counters.records_failed += batch.count as u64;
             let failure = BatchFailure { error: failure.error.clone(), by_record: Vec::new() };
-            self.finish(topic, number, batch, Outcome::Failed(Arc::new(failure)));
+            self.finish(topic, number, *batch, Outcome::Failed(Arc::new(failure)));
         }
     }
 
