@@ -17,8 +17,9 @@ pub fn read(bytes: &[u8]) -> Option<(Fields, usize)> {
     let mut word = Word::at(bytes, word.end + key_len.max(0) as usize)?;
     let value_len = word.varint()?;
     let headers = word.end + value_len.max(0) as usize;
-    let end = headers + 1;
-    if *bytes.get(headers)? != 0 || end - start != size as usize {
+    // By its length, not by its fields: the next record can be begun with before these are read.
+    let end = start.wrapping_add(size as usize);
+    if *bytes.get(headers)? != 0 || headers + 1 != end {
         return None;
     }
     Some((Fields { timestamp_delta: i64::from(timestamp_delta), offset_delta, key_len, value_len }, end))
