@@ -30,6 +30,9 @@ use crate::output::CoordinatorRecord;
 /// Written at this version by Kafka 4.3; version 4 is only read.
 const GROUP_METADATA_VERSION: i16 = 3;
 const OFFSET_COMMIT_VERSION: i16 = 4;
+/// Bytes of a committed offset's key beside its names, and the most of its value beside the metadata: with them there is room for all of it at once.
+const OFFSET_COMMIT_KEY_FIXED: usize = 10;
+const OFFSET_COMMIT_VALUE_FIXED: usize = 42;
 /// The only version that holds an expire timestamp.
 const OFFSET_COMMIT_VERSION_WITH_EXPIRY: i16 = 1;
 
@@ -207,19 +210,18 @@ fn versioned<M: Message>(bytes: &Bytes) -> Result<M, DecodeError> {
     M::decode(&mut reader, version)
 }
 
-fn prefixed<M: Message>(prefix: i16, message: &M, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
+fn prefixed<M: Message>(prefix: i16, message: &M, version: i16, mut writer: Writer) -> Result<Bytes, EncodeError> {
     writer.i16(prefix);
     message.encode(&mut writer, version)?;
     writer.finish_bytes()
 }
 
 pub(crate) fn key<K: Message>(key: &K) -> Result<Bytes, EncodeError> {
-    prefixed(K::API_KEY.unwrap_or_default(), key, 0)
+    prefixed(K::API_KEY.unwrap_or_default(), key, 0, Writer::new())
 }
 
 pub(crate) fn value<V: Message>(value: &V, version: i16) -> Result<Bytes, EncodeError> {
-    prefixed(version, value, version)
+    prefixed(version, value, version, Writer::new())
 }
 
 /// The value of a group's own record with its epoch moved on. Without members a group subscribes to nothing, whose hash is 0.
@@ -264,7 +266,9 @@ pub(crate) fn group_metadata_tombstone(group_id: &str) -> Result<CoordinatorReco
 }
 
 fn offset_commit_key(group_id: &str, topic: &str, partition: i32) -> Result<Bytes, EncodeError> {
-    key(&OffsetCommitKey { group: group_id.to_owned(), topic: topic.to_owned(), partition, ..Default::default() })
+    let room = OFFSET_COMMIT_KEY_FIXED + group_id.len() + topic.len();
+    let key = OffsetCommitKey { group: group_id.to_owned(), topic: topic.to_owned(), partition, ..Default::default() };
+    prefixed(OffsetCommitKey::API_KEY.unwrap_or_default(), &key, 0, Writer::with_capacity(room))
 }
 
 pub(crate) fn offset_commit(
@@ -283,7 +287,8 @@ pub(crate) fn offset_commit(
         topic_id: offset.topic_id,
         ..Default::default()
     };
-    Ok(CoordinatorRecord { key: offset_commit_key(group_id, topic, partition)?, value: Some(value(&stored, version)?) })
+    let room = Writer::with_capacity(OFFSET_COMMIT_VALUE_FIXED + stored.metadata.len());
+    Ok(CoordinatorRecord { key: offset_commit_key(group_id, topic, partition)?, value: Some(prefixed(version, &stored, version, room)?) })
 }
 
 pub(crate) fn offset_commit_tombstone(group_id: &str, topic: &str, partition: i32) -> Result<CoordinatorRecord, EncodeError> {

@@ -298,7 +298,7 @@ impl Harness {
 
     pub(crate) fn send_commit(&mut self, version: i16, request: OffsetCommitRequest) -> Token {
         let token = self.token();
-        let out = self.shard.offset_commit(self.now, &context(version), token, request);
+        let out = self.shard.offset_commit(self.now, &context(version), token, &request);
         self.drive(out);
         token
     }

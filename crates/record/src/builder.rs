@@ -59,14 +59,15 @@ pub struct BatchBuilder {
 
 impl BatchBuilder {
     pub fn new(fields: BatchFields) -> Self {
-        let base_timestamp = fields.delete_horizon_ms.unwrap_or(NO_TIMESTAMP);
-        Self { fields, buffer: vec![0; RECORDS], count: 0, base_timestamp, max_timestamp: NO_TIMESTAMP, last_offset_delta: -1 }
+        Self::with_capacity(fields, 0)
     }
 
+    /// With room for records of so many bytes.
     pub fn with_capacity(fields: BatchFields, capacity: usize) -> Self {
-        let mut builder = Self::new(fields);
-        builder.buffer.reserve(capacity);
-        builder
+        let base_timestamp = fields.delete_horizon_ms.unwrap_or(NO_TIMESTAMP);
+        let mut buffer = Vec::with_capacity(RECORDS + capacity);
+        buffer.resize(RECORDS, 0);
+        Self { fields, buffer, count: 0, base_timestamp, max_timestamp: NO_TIMESTAMP, last_offset_delta: -1 }
     }
 
     pub fn len(&self) -> usize {

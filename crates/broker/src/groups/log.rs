@@ -30,7 +30,8 @@ impl ShardLog for PartitionLog<'_> {
             transactional: producer.is_some(),
             ..BatchFields::default()
         };
-        let mut batch = BatchBuilder::new(fields);
+        let sizes = records.iter().map(|record| BatchBuilder::size_upper_bound(Some(&record.key), record.value.as_deref(), &[]));
+        let mut batch = BatchBuilder::with_capacity(fields, sizes.sum());
         for record in records {
             batch.append(self.now.wall_ms, Some(&record.key), record.value.as_deref(), &[]);
         }

@@ -28,10 +28,9 @@ pub(super) fn commit(c: &mut Context, mut request: OffsetCommitRequest) -> Handl
         return c.answer(&OffsetCommitResponse { topics: refused, ..Default::default() });
     }
     request.topics = topics;
-    let (context, now, group_id) = (request_context(c), c.now, request.group_id.clone());
-    let asked = request.clone();
-    let slot = c.broker.groups.call(&group_id, now, |shard: &mut Shard, token| shard.offset_commit(now, &context, token, request));
-    let part = Part::of(slot, |error| Reply::OffsetCommit(errors::offset_commit(&asked, error)));
+    let (context, now) = (request_context(c), c.now);
+    let slot = c.broker.groups.call(&request.group_id, now, |shard: &mut Shard, token| shard.offset_commit(now, &context, token, &request));
+    let part = Part::of(slot, |error| Reply::OffsetCommit(errors::offset_commit(&request, error)));
     Gather::park(c, vec![part], move |reply, replies| {
         let Some(Reply::OffsetCommit(mut response)) = replies.into_iter().next() else { return None };
         merge(&mut response.topics, refused);
@@ -50,8 +49,13 @@ fn known_part(
     let exists = |index: i32| known.is_some_and(|t| t.partitions.contains_key(&index));
     let error = if by_id && known.is_none() { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
     if let Some(known) = known {
-        topic.name = known.name.to_string();
+        if by_id {
+            topic.name = known.name.to_string();
+        }
         topic.topic_id = known.id;
+    }
+    if topic.partitions.iter().all(|p| exists(p.partition_index)) {
+        return (!topic.partitions.is_empty()).then_some(topic);
     }
     let (good, bad): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions).into_iter().partition(|p| exists(p.partition_index));
     if !bad.is_empty() {

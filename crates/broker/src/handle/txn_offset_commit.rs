@@ -96,7 +96,7 @@ impl Wait for Commit {
                 Ok(verification) => verification,
                 Err(error) => return self.refuse(error),
             };
-            let (context, request) = (&self.context, self.request.clone());
+            let (context, request) = (&self.context, &self.request);
             let step = |shard: &mut coordinator::Shard, token| shard.txn_offset_commit(now, context, token, request);
             match broker.groups.call_in_transaction(&self.request.group_id, now, verification, step) {
                 Ok(slot) => self.stage = Stage::Writing(slot),

@@ -90,7 +90,7 @@ impl Coordinator {
             Request::Heartbeat(request) => shard.heartbeat(now, token, request),
             Request::Leave(request) => shard.leave_group(now, &context(5), token, request),
             Request::ConsumerHeartbeat(request) => shard.consumer_group_heartbeat(now, &context(1), token, request),
-            Request::Commit(request) => shard.offset_commit(now, &context(9), token, request),
+            Request::Commit(request) => shard.offset_commit(now, &context(9), token, &request),
         };
         self.carry_out(at, out)
     }

@@ -25,8 +25,9 @@ pub(crate) fn decide_commit(
     check: &CommitCheck,
 ) -> Result<Committed<OffsetCommitResponse>, ErrorCode> {
     let expire_timestamp_ms = (request.retention_time_ms != -1).then(|| now.wall_ms.saturating_add(request.retention_time_ms));
-    let mut records = Vec::new();
-    let mut response = OffsetCommitResponse::default();
+    let partitions = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let mut records = Vec::with_capacity(partitions);
+    let mut response = OffsetCommitResponse { topics: Vec::with_capacity(request.topics.len()), ..Default::default() };
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
@@ -65,8 +66,9 @@ pub(crate) fn decide_txn_commit(
     check: &CommitCheck,
     topic_id: impl Fn(&str) -> Option<Uuid>,
 ) -> Result<Committed<TxnOffsetCommitResponse>, ErrorCode> {
-    let mut records = Vec::new();
-    let mut response = TxnOffsetCommitResponse::default();
+    let partitions = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let mut records = Vec::with_capacity(partitions);
+    let mut response = TxnOffsetCommitResponse { topics: Vec::with_capacity(request.topics.len()), ..Default::default() };
     for topic in &request.topics {
         let known_id = topic_id(&topic.name);
         if known_id.is_none() && !check.is_nothing() {

@@ -32,7 +32,7 @@ fn txn_commit(h: &mut Harness, producer_id: i64, group: &str, partition: i32, of
         }],
         ..Default::default()
     };
-    let out = h.shard.txn_offset_commit(h.now, &context(3), token, request);
+    let out = h.shard.txn_offset_commit(h.now, &context(3), token, &request);
     h.drive(out);
     match h.reply(token) {
         Some(Reply::TxnOffsetCommit(response)) => ErrorCode::from_code(response.topics[0].partitions[0].error_code),

@@ -18,11 +18,11 @@ use crate::offsets;
 use crate::output::{Completion, CoordinatorRecord, Deferred, Output, Producer, Reply, RequestContext, Token};
 
 impl Shard {
-    pub fn offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: OffsetCommitRequest) -> Output {
+    pub fn offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: &OffsetCommitRequest) -> Output {
         let mut out = Output::default();
         let decided = self
-            .validate_commit(context, &request)
-            .and_then(|check| offsets::decide_commit(now, &request, self.config.offset_metadata_max_bytes, &check));
+            .validate_commit(context, request)
+            .and_then(|check| offsets::decide_commit(now, request, self.config.offset_metadata_max_bytes, &check));
         match decided {
             Ok(committed) => {
                 if let Some((group, mut step)) = classic_step(self, &request.group_id, now, &mut out) {
@@ -31,7 +31,7 @@ impl Shard {
                 let reply = Reply::OffsetCommit(committed.response);
                 self.write(now, token, context, committed.records, None, reply, &mut out);
             }
-            Err(error) => out.reply(token, Reply::OffsetCommit(errors::offset_commit(&request, error))),
+            Err(error) => out.reply(token, Reply::OffsetCommit(errors::offset_commit(request, error))),
         }
         out
     }
@@ -56,11 +56,11 @@ impl Shard {
     }
 
     /// The transaction is already verified. The offsets count when its marker commits it.
-    pub fn txn_offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: TxnOffsetCommitRequest) -> Output {
+    pub fn txn_offset_commit(&mut self, now: Now, context: &RequestContext, token: Token, request: &TxnOffsetCommitRequest) -> Output {
         let mut out = Output::default();
-        let decided = self.validate_txn_commit(context, &request).and_then(|check| {
+        let decided = self.validate_txn_commit(context, request).and_then(|check| {
             let topic_id = |name: &str| self.cluster.topic_id(name);
-            offsets::decide_txn_commit(now, &request, self.config.offset_metadata_max_bytes, &check, topic_id)
+            offsets::decide_txn_commit(now, request, self.config.offset_metadata_max_bytes, &check, topic_id)
         });
         // Producers do not know about member epochs.
         let decided = decided.map_err(|e| if e == ErrorCode::StaleMemberEpoch { ErrorCode::IllegalGeneration } else { e });
@@ -70,7 +70,7 @@ impl Shard {
                 let reply = Reply::TxnOffsetCommit(committed.response);
                 self.write(now, token, context, committed.records, Some(producer), reply, &mut out);
             }
-            Err(error) => out.reply(token, Reply::TxnOffsetCommit(errors::txn_offset_commit(&request, error))),
+            Err(error) => out.reply(token, Reply::TxnOffsetCommit(errors::txn_offset_commit(request, error))),
         }
         out
     }

@@ -23,6 +23,9 @@ impl UnknownTags {
     }
 }
 
+/// How much room a tagged field begins with: most are an id or a number or two.
+const FIELD_ROOM: usize = 32;
+
 /// Collects the known tagged fields of a struct, then writes them merged with the unknown ones, in the order of their tags.
 #[derive(Default)]
 pub struct TagWriter(Option<Vec<(u32, Writer)>>);
@@ -31,7 +34,7 @@ impl TagWriter {
     pub fn field(&mut self, tag: u32) -> &mut Writer {
         let fields = self.0.get_or_insert_default();
         let at = fields.len();
-        fields.push((tag, Writer::new()));
+        fields.push((tag, Writer::with_capacity(FIELD_ROOM)));
         &mut fields[at].1
     }
 
@@ -44,16 +47,26 @@ impl TagWriter {
         }
     }
 
-    fn write_some(fields: Vec<(u32, Writer)>, unknown: &UnknownTags, w: &mut Writer) {
-        // No schema has records in a tagged field, so what was collected is always memory.
-        let known = fields.into_iter().filter_map(|(tag, writer)| Some((tag, writer.finish_bytes().ok()?)));
-        let mut all: Vec<(u32, Bytes)> = known.chain(unknown.iter().cloned()).collect();
-        all.sort_by_key(|(tag, _)| *tag);
-        w.unsigned_varint(all.len() as u32);
-        for (tag, value) in all {
+    fn write_some(mut fields: Vec<(u32, Writer)>, unknown: &UnknownTags, w: &mut Writer) {
+        let mut unknown: Vec<&(u32, Bytes)> = unknown.iter().collect();
+        fields.sort_by_key(|(tag, _)| *tag);
+        unknown.sort_by_key(|(tag, _)| *tag);
+        w.unsigned_varint((fields.len() + unknown.len()) as u32);
+        let mut unknown = unknown.into_iter().peekable();
+        for (tag, field) in fields {
+            while let Some((earlier, value)) = unknown.next_if(|(other, _)| *other < tag) {
+                write_unknown(*earlier, value, w);
+            }
             w.unsigned_varint(tag);
-            w.unsigned_varint(value.len() as u32);
-            w.raw(&value);
+            w.unsigned_varint(field.len() as u32);
+            w.append(field);
         }
+        unknown.for_each(|(tag, value)| write_unknown(*tag, value, w));
     }
+}
+
+fn write_unknown(tag: u32, value: &[u8], w: &mut Writer) {
+    w.unsigned_varint(tag);
+    w.unsigned_varint(value.len() as u32);
+    w.raw(value);
 }

@@ -51,6 +51,10 @@ impl Writer {
         Self::default()
     }
 
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { buf: BytesMut::with_capacity(bytes), ..Self::default() }
+    }
+
     /// For a frame, which `finish_frame` gives: its length comes first.
     pub(crate) fn frame() -> Self {
         let mut buf = BytesMut::with_capacity(FRAME_MIN);
@@ -147,6 +151,12 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// What was written elsewhere.
+    pub(super) fn append(&mut self, other: Writer) {
+        other.done.into_iter().for_each(|segment| self.push_segment(segment));
+        self.raw(&other.buf);
     }
 
     fn push_bytes(&mut self, bytes: &Bytes) {
