@@ -37,6 +37,10 @@ struct Due {
     partitions: VecDeque<Arc<Partition>>,
     /// Of topics that get their first records: to be made durable before the first of their own, when there is nothing else to do.
     begun: VecDeque<Arc<Partition>>,
+    /// Whose logs are to be created.
+    new: VecDeque<Arc<Partition>>,
+    /// One thread at a time does, so that the others are free for those who wait for a flush.
+    creating: Flushing,
     waker: Option<Waker>,
 }
 
@@ -54,24 +58,39 @@ impl FlushQueue {
         self.len() == 0
     }
 
-    /// Everything that there is to do: flushes, and partitions to be made durable.
+    /// Everything that there is to do: flushes, partitions to be made durable, and, as one, logs to be created.
     pub fn jobs(&self) -> usize {
         let due = self.0.lock();
-        due.partitions.len() + due.begun.len()
+        due.partitions.len() + due.begun.len() + usize::from(due.creating == Flushing::Queued)
     }
 
     pub(crate) fn push(&self, partition: Arc<Partition>) {
-        self.join(|due| due.partitions.push_back(partition));
+        self.join(|due| {
+            due.partitions.push_back(partition);
+            true
+        });
     }
 
     pub(crate) fn push_begun(&self, partition: Arc<Partition>) {
-        self.join(|due| due.begun.push_back(partition));
+        self.join(|due| {
+            due.begun.push_back(partition);
+            true
+        });
     }
 
-    fn join(&self, join: impl FnOnce(&mut Due)) {
+    pub(crate) fn push_new(&self, partitions: Vec<Arc<Partition>>) {
+        if !partitions.is_empty() {
+            self.join(|due| {
+                due.new.extend(partitions);
+                due.queue_creation()
+            });
+        }
+    }
+
+    /// `join` says whether that is one more job.
+    fn join(&self, join: impl FnOnce(&mut Due) -> bool) {
         let mut due = self.0.lock();
-        join(&mut due);
-        let waker = due.waker.clone();
+        let waker = if join(&mut due) { due.waker.clone() } else { None };
         drop(due);
         if let Some(waker) = waker {
             waker.wake();
@@ -82,13 +101,60 @@ impl FlushQueue {
         self.0.lock().partitions.pop_front()
     }
 
+    /// Creates logs until there are no more to create, if that is to be done; returns whether it was.
+    fn create_new(&self) -> bool {
+        let creating = {
+            let mut due = self.0.lock();
+            if due.creating != Flushing::Queued {
+                return false;
+            }
+            due.creating = Flushing::Running;
+            Creating(self)
+        };
+        while let Some(partition) = creating.next() {
+            partition.create_log();
+        }
+        true
+    }
+
     fn pop_begun(&self) -> Option<Arc<Partition>> {
         self.0.lock().begun.pop_front()
     }
 
-    /// The node stops: who gets a first record after the next start is made durable then.
-    pub fn forget_begun(&self) {
-        self.0.lock().begun.clear();
+    /// The node stops: what is only done ahead of those who need it is left to the next start.
+    pub fn forget_ahead(&self) {
+        let mut due = self.0.lock();
+        due.begun.clear();
+        due.new.clear();
+    }
+}
+
+impl Due {
+    /// Whether that is a new job.
+    fn queue_creation(&mut self) -> bool {
+        let new_job = self.creating == Flushing::No;
+        if new_job {
+            self.creating = Flushing::Queued;
+        }
+        new_job
+    }
+}
+
+/// While it lives, logs are created; if it ends early, by a panic, another thread goes on.
+struct Creating<'a>(&'a FlushQueue);
+
+impl Creating<'_> {
+    fn next(&self) -> Option<Arc<Partition>> {
+        self.0.0.lock().new.pop_front()
+    }
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.0.join(|due| {
+            due.creating = Flushing::No;
+            !due.new.is_empty() && due.queue_creation()
+        });
     }
 }
 
@@ -109,7 +175,9 @@ impl PartitionSet {
     /// Runs the flush that is due first; `None` when none is, and something else may have been done instead. `clock` is read around the sync.
     pub fn run_next_flush(&self, clock: &dyn Fn() -> Now) -> Option<Flushed> {
         let Some(partition) = self.flushes().pop() else {
-            self.flushes().pop_begun().inspect(|partition| partition.sync_identity());
+            if !self.flushes().create_new() {
+                self.flushes().pop_begun().inspect(|partition| partition.sync_identity());
+            }
             return None;
         };
         let took = partition.flush(clock);
@@ -128,7 +196,7 @@ impl Partition {
     /// Joins the queue if `wanted` says so and it is not in it.
     pub fn request_flush(self: &Arc<Self>, wanted: impl FnOnce(&storage::Log) -> bool) {
         let mut state = self.state.lock();
-        let join = state.flushing == Flushing::No && state.log.as_ref().is_some_and(wanted);
+        let join = state.flushing == Flushing::No && state.held.opened().is_some_and(wanted);
         if join {
             state.flushing = Flushing::Queued;
         }
@@ -141,8 +209,8 @@ impl Partition {
     /// So that the first append need not. Whatever goes wrong here (the partition may be deleted already) goes wrong again there.
     fn sync_identity(&self) {
         let (job, generation) = {
-            let state = self.state.lock();
-            (state.log.as_ref().and_then(storage::Log::identity_job), state.log_generation)
+            let mut state = self.state.lock();
+            (state.log().and_then(|log| log.identity_job()), state.log_generation)
         };
         let Some(job) = job else { return };
         if let Err(error) = job.run() {
@@ -151,7 +219,7 @@ impl Partition {
         }
         let mut state = self.state.lock();
         if state.log_generation == generation
-            && let Some(log) = &mut state.log
+            && let Some(log) = state.held.opened_mut()
         {
             log.identity_synced(&job);
         }
@@ -162,7 +230,7 @@ impl Partition {
         let mut state = self.state.lock();
         state.flushing = Flushing::Running;
         let generation = state.log_generation;
-        let prepared = match state.log.as_mut() {
+        let prepared = match state.held.opened_mut() {
             Some(log) => log.prepare_flush(),
             None => Ok(None),
         };
@@ -191,7 +259,7 @@ impl Partition {
             // Another log has taken the place of the one that was flushed; it was flushed before it did.
             Ok(_) if state.log_generation != generation => {}
             Ok(job) => {
-                if let (Some(job), Some(log)) = (job, state.log.as_mut()) {
+                if let (Some(job), Some(log)) = (job, state.held.opened_mut()) {
                     log.flushed(job.up_to, now);
                     let settled = log.settled_end();
                     woken = state.flush_watchers.reached(settled);
@@ -203,7 +271,7 @@ impl Partition {
                 woken = state.fail();
             }
         }
-        let again = state.log.as_ref().is_some_and(storage::Log::flush_required);
+        let again = state.held.opened().is_some_and(storage::Log::flush_required);
         if again {
             state.flushing = Flushing::Queued;
         }
@@ -220,8 +288,8 @@ impl Partition {
         if state.leader != self.broker_id {
             return Progress::Failed(ErrorCode::NotLeaderOrFollower);
         }
-        let State { log, watchers, flush_watchers, .. } = &mut *state;
-        let Some(log) = log else {
+        let State { held, watchers, flush_watchers, .. } = &mut *state;
+        let Some(log) = held.opened() else {
             return Progress::Failed(ErrorCode::KafkaStorageError);
         };
         let (reached, watchers, which) = match acks {

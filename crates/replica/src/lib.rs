@@ -6,6 +6,7 @@
 mod checkpoints;
 mod error;
 mod flush;
+mod held;
 mod log_config;
 mod moves;
 mod partition;

@@ -5,6 +5,7 @@
 
 use crate::error::PartitionError;
 use crate::flush::{FlushQueue, Flushing};
+use crate::held::{Held, NewLog};
 use crate::space::{Admission, Room};
 use crate::traffic::Traffic;
 use crate::watch::{Watch, WatchId, Watchers};
@@ -39,8 +40,7 @@ pub struct Partition {
 }
 
 pub(crate) struct State {
-    /// Absent once the log was closed, deleted, or its directory failed.
-    pub log: Option<Log>,
+    pub held: Held,
     /// The log directory of a log that was given up.
     pub lost_from: Option<PathBuf>,
     /// In the directory of the log.
@@ -82,11 +82,27 @@ impl State {
 
     /// The log cannot be trusted any more: it is closed to everybody. Returns who is to be woken to find out.
     pub fn fail(&mut self) -> Vec<Waker> {
-        if let Some(log) = self.log.take() {
-            self.lost_from = log.dir().parent().map(PathBuf::from);
+        if !self.held.is_nothing() {
+            self.lost_from = self.held.log_dir().map(PathBuf::from);
+            self.held = Held::Nothing;
         }
         self.log_generation += 1;
         self.all_watchers()
+    }
+
+    /// The log, created if it was not yet. One that cannot be is given up.
+    pub fn log(&mut self) -> Option<&mut Log> {
+        if let Held::New(new) = &self.held {
+            match new.create() {
+                Ok(log) => self.held = Held::Log(log),
+                Err(error) => {
+                    tracing::error!(partition = %new.topic_partition, %error, "partition cannot be served");
+                    self.lost_from = new.dir.parent().map(PathBuf::from);
+                    self.held = Held::Nothing;
+                }
+            }
+        }
+        self.held.opened_mut()
     }
 }
 
@@ -129,15 +145,20 @@ pub struct FetchRead {
 
 impl Partition {
     pub fn new(broker_id: i32, topic_id: Uuid, log: Log) -> Self {
-        Self::with(broker_id, log.topic_partition().clone(), topic_id, Some(log))
+        Self::with(broker_id, log.topic_partition().clone(), topic_id, Held::Log(log))
+    }
+
+    /// One whose log is still to be created.
+    pub(crate) fn to_create(broker_id: i32, new: NewLog) -> Self {
+        Self::with(broker_id, new.topic_partition.clone(), new.topic_id, Held::New(Box::new(new)))
     }
 
     /// One whose log cannot be used until the node starts again: it answers KAFKA_STORAGE_ERROR.
     pub fn offline(broker_id: i32, topic_partition: TopicPartition, topic_id: Uuid) -> Self {
-        Self::with(broker_id, topic_partition, topic_id, None)
+        Self::with(broker_id, topic_partition, topic_id, Held::Nothing)
     }
 
-    fn with(broker_id: i32, topic_partition: TopicPartition, topic_id: Uuid, log: Option<Log>) -> Self {
+    fn with(broker_id: i32, topic_partition: TopicPartition, topic_id: Uuid, held: Held) -> Self {
         Partition {
             topic_partition,
             topic_id,
@@ -145,7 +166,7 @@ impl Partition {
             flushes: Arc::default(),
             broker_id,
             state: Mutex::new(State {
-                log,
+                held,
                 lost_from: None,
                 room: Arc::new(Room::new(PathBuf::new())),
                 log_generation: 0,
@@ -173,10 +194,8 @@ impl Partition {
         state.partition_epoch = registration.partition_epoch;
         state.isr = registration.isr.clone();
         state.replica_count = registration.replicas.len();
-        let leads = state.leader == self.broker_id;
-        if let (true, true, Some(log)) = (leads, new_epoch, state.log.as_mut()) {
-            let end = log.log_end_offset();
-            log.assign_epoch(registration.leader_epoch, end);
+        if new_epoch && state.leader == self.broker_id {
+            state.held.begin_epoch(registration.leader_epoch);
         }
         // Whoever waits here must look again: the leader may be another, the in-sync replicas fewer.
         advance(self.broker_id, &mut state);
@@ -190,18 +209,15 @@ impl Partition {
     /// Counts what is written here against the room in the log's directory, which may be another now.
     pub(crate) fn set_room(&self, room: impl FnOnce(&Path) -> Arc<Room>) {
         let mut state = self.state.lock();
-        if let Some(dir) = state.log.as_ref().and_then(|log| log.dir().parent()).map(PathBuf::from) {
-            state.room = room(&dir);
+        if let Some(dir) = state.held.log_dir() {
+            state.room = room(dir);
         }
     }
 
     /// Whether the log is, or was until it was given up, in this log directory.
     pub fn is_in(&self, log_dir: &Path) -> bool {
         let state = self.state.lock();
-        match &state.log {
-            Some(log) => log.dir().parent() == Some(log_dir),
-            None => state.lost_from.as_deref() == Some(log_dir),
-        }
+        state.held.log_dir().or(state.lost_from.as_deref()) == Some(log_dir)
     }
 
     pub fn leader_epoch(&self) -> i32 {
@@ -292,7 +308,7 @@ impl Partition {
         let must_flush = log.flush_required();
         let required_high_watermark = info.last_offset + 1;
         let woken = advance(self.broker_id, &mut state);
-        let high_watermark = state.log.as_ref().map_or(0, Log::high_watermark);
+        let high_watermark = state.held.high_watermark().unwrap_or(0);
         // A flush that runs already has begun before this append; it asks for the next one when it ends.
         let queue = must_flush && state.flushing == Flushing::No;
         if queue {
@@ -340,9 +356,30 @@ impl Partition {
         Ok(f(leader_log(self.broker_id, &mut state, current_leader_epoch)?))
     }
 
-    /// Runs `f` on the log whoever leads, for housekeeping; `None` when there is no log here any more.
+    /// Runs `f` on the log whoever leads; `None` when there is no log here any more.
     pub fn with_log<T>(&self, f: impl FnOnce(&mut Log) -> T) -> Option<T> {
-        self.state.lock().log.as_mut().map(f)
+        self.state.lock().log().map(f)
+    }
+
+    /// As `with_log`, for whoever has nothing to do with a log that is not created yet: `None` for that, too.
+    pub fn with_created_log<T>(&self, f: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        self.state.lock().held.opened_mut().map(f)
+    }
+
+    /// Whether there is no log here any more.
+    pub fn is_offline(&self) -> bool {
+        self.state.lock().held.is_nothing()
+    }
+
+    /// Creates the log, unless somebody who needed it already has.
+    pub(crate) fn create_log(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.log();
+        // A directory that was there all the same may have records.
+        let woken = advance(self.broker_id, &mut state);
+        drop(state);
+        wake(woken);
+        self.request_flush(Log::flush_required);
     }
 
     /// Runs `f` on the log and wakes whoever the result concerns: deleting records moves the log start.
@@ -360,20 +397,18 @@ impl Partition {
     }
 
     pub fn update_config(&self, config: LogConfig) {
-        if let Some(log) = self.state.lock().log.as_mut() {
-            log.update_config(config);
-        }
+        self.state.lock().held.update_config(config);
     }
 
     pub fn high_watermark(&self) -> i64 {
-        self.state.lock().log.as_ref().map_or(-1, Log::high_watermark)
+        self.state.lock().held.high_watermark().unwrap_or(-1)
     }
 
     /// Wakes `waker` once the high watermark reaches `threshold`, or the partition changes hands. Returns `None`, and wakes nobody,
     /// when that is so already.
     pub fn watch(self: &Arc<Self>, threshold: i64, waker: &Waker) -> Option<Watch> {
         let mut state = self.state.lock();
-        if state.log.as_ref().is_none_or(|log| log.high_watermark() >= threshold) {
+        if state.held.high_watermark().is_none_or(|reached| reached >= threshold) {
             return None;
         }
         let id = state.watchers.add(threshold, waker.clone());
@@ -388,9 +423,9 @@ impl Partition {
     pub(crate) fn replace_log<E>(&self, f: impl FnOnce(&mut Log, i32) -> Result<Option<Log>, E>) -> Result<bool, E> {
         let mut state = self.state.lock();
         let epoch = state.leader_epoch;
-        let Some(old) = state.log.as_mut() else { return Ok(false) };
+        let Some(old) = state.log() else { return Ok(false) };
         let Some(new) = f(old, epoch)? else { return Ok(false) };
-        state.log = Some(new);
+        state.held = Held::Log(new);
         state.log_generation += 1;
         Ok(true)
     }
@@ -404,7 +439,7 @@ impl Partition {
     /// Takes the log out, to be closed or deleted; whoever waits is woken and finds the partition gone.
     pub(crate) fn take_log(&self) -> Option<Log> {
         let mut state = self.state.lock();
-        let log = state.log.take();
+        let log = state.held.take();
         let woken = state.fail();
         drop(state);
         wake(woken);
@@ -414,8 +449,9 @@ impl Partition {
 
 /// The log, if this broker leads. Epoch errors as in `Partition.localReplicaWithEpochOrThrow`; without a log nothing else matters.
 fn leader_log<'a>(broker_id: i32, state: &'a mut MutexGuard<'_, State>, client_epoch: Option<i32>) -> Result<&'a mut Log, PartitionError> {
+    let leads = state.leader == broker_id;
     // Of a log that was on a failed disk before this process began, Kafka only knows that nobody leads the partition.
-    if state.log.is_none() && (state.lost_from.is_some() || state.leader == broker_id) {
+    if state.held.is_nothing() && (state.lost_from.is_some() || leads) {
         return Err(ErrorCode::KafkaStorageError.into());
     }
     if let Some(epoch) = client_epoch.filter(|epoch| *epoch >= 0) {
@@ -426,10 +462,10 @@ fn leader_log<'a>(broker_id: i32, state: &'a mut MutexGuard<'_, State>, client_e
             return Err(ErrorCode::UnknownLeaderEpoch.into());
         }
     }
-    if state.leader != broker_id {
+    if !leads {
         return Err(ErrorCode::NotLeaderOrFollower.into());
     }
-    state.log.as_mut().ok_or_else(|| ErrorCode::KafkaStorageError.into())
+    state.log().ok_or_else(|| ErrorCode::KafkaStorageError.into())
 }
 
 /// Moves the high watermark to what all in-sync replicas have, and takes out who waited for that. Followers of other brokers report
@@ -439,7 +475,7 @@ pub(crate) fn advance(broker_id: i32, state: &mut MutexGuard<'_, State>) -> Vec<
     if state.leader != broker_id || state.isr != [broker_id] {
         return Vec::new();
     }
-    let Some(log) = state.log.as_mut() else { return Vec::new() };
+    let Some(log) = state.held.opened_mut() else { return Vec::new() };
     let end = log.settled_end().max(log.high_watermark());
     if !log.set_high_watermark(end) {
         return Vec::new();

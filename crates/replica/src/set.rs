@@ -1,6 +1,7 @@
 //! All partitions of this broker, found by name and by id; created, led and deleted as the metadata says.
 
 use crate::checkpoints::Checkpoints;
+use crate::held::NewLog;
 use crate::moves::Moves;
 use crate::space::{Level, Room};
 use crate::{FlushQueue, Partition, Traffic, log_config};
@@ -54,6 +55,18 @@ pub struct PartitionSet {
     flushes: Arc<FlushQueue>,
     /// As many as `dirs`.
     rooms: Vec<Arc<Room>>,
+}
+
+/// What the partitions that one update creates have in common.
+struct Creation<'a> {
+    image: &'a Image,
+    now: Now,
+    /// Of the topic whose turn it is, once somebody asked.
+    config: Option<LogConfig>,
+    /// How many partitions each of `dirs` has, once somebody asked.
+    loads: Option<Vec<usize>>,
+    /// Whose logs are to be created.
+    new: Vec<Arc<Partition>>,
 }
 
 #[derive(Default)]
@@ -279,20 +292,24 @@ impl PartitionSet {
         partition
     }
 
-    /// Carries out what changed. A partition that cannot be created or led is logged and stays away; the others go on.
+    /// Carries out what changed. A partition that cannot be created or led is logged and stays away; the others go on. The logs of new
+    /// partitions are created soon after, by whoever drives the flushes.
     pub fn apply(&self, delta: &Delta, image: &Image, now: Now) {
         for (id, topic) in &delta.deleted_topics {
             self.delete_topic(*id, &topic.name, now);
         }
+        let mut creation = Creation { image, now, config: None, loads: None, new: Vec::new() };
         for (id, partitions) in &delta.changed_partitions {
             let Some(topic) = image.topics.get_by_id(*id) else { continue };
+            creation.config = None;
             for index in partitions {
                 let Some(registration) = topic.partitions.get(index) else { continue };
-                if let Err(error) = self.apply_partition(topic, *index, registration, image, now) {
+                if let Err(error) = self.apply_partition(topic, *index, registration, &mut creation) {
                     tracing::error!(topic = %topic.name, partition = index, %error, "partition cannot be served");
                 }
             }
         }
+        self.flushes.push_new(creation.new);
         self.apply_configs(delta, image);
         self.has_applied.store(true, Ordering::Relaxed);
     }
@@ -302,15 +319,14 @@ impl PartitionSet {
         topic: &metadata::Topic,
         index: i32,
         registration: &metadata::Partition,
-        image: &Image,
-        now: Now,
+        creation: &mut Creation<'_>,
     ) -> Result<(), LogError> {
         if !registration.replicas.contains(&self.broker_id) {
             return Ok(());
         }
         let partition = match self.get_by_id(topic.id, index) {
             Some(partition) => partition,
-            None => match self.create(topic, index, registration, image, now) {
+            None => match self.create(topic, index, registration, creation) {
                 Ok(partition) => partition,
                 Err(error) => {
                     let partition = self.insert_offline(TopicPartition::new(&*topic.name, index), topic.id);
@@ -338,22 +354,27 @@ impl PartitionSet {
         topic: &metadata::Topic,
         index: i32,
         registration: &metadata::Partition,
-        image: &Image,
-        now: Now,
+        creation: &mut Creation<'_>,
     ) -> Result<Arc<Partition>, LogError> {
         let topic_partition = TopicPartition::new(&*topic.name, index);
         if self.may_be_in_failed_dir(registration) {
             let why = "no log is created, because one may exist in a log directory that is offline; repair that one and restart";
             return Err(LogError::Offline(why.into()));
         }
-        let dir = self.choose_dir(registration);
-        self.checkpoints.forget(&*self.disk, &dir, &topic_partition)?;
-        let path = dir.join(topic_partition.to_string());
-        let jitter_seed = topic.id.as_u128() as u64 ^ index as u64;
-        let open = LogOpen { clean_shutdown: true, jitter_seed, ..LogOpen::default() };
-        let config = self.topic_log_config(image, &topic.name);
-        let log = Log::open(self.disk.clone(), path, topic_partition, Some(topic.id), config, open, now)?;
-        Ok(self.insert(Partition::new(self.broker_id, topic.id, log)))
+        let log_dir = self.choose_dir(registration, &mut creation.loads);
+        self.checkpoints.forget(&*self.disk, &log_dir, &topic_partition)?;
+        let new = NewLog {
+            disk: self.disk.clone(),
+            dir: log_dir.join(topic_partition.to_string()),
+            topic_partition,
+            topic_id: topic.id,
+            config: creation.config.get_or_insert_with(|| self.topic_log_config(creation.image, &topic.name)).clone(),
+            now: creation.now,
+            leader_epoch: None,
+        };
+        let partition = self.insert(Partition::to_create(self.broker_id, new));
+        creation.new.push(partition.clone());
+        Ok(partition)
     }
 
     /// The directories that `cordoned.log.dirs` closes to new partitions.
@@ -364,27 +385,36 @@ impl PartitionSet {
     }
 
     /// The directory the controller assigned, else the one with the fewest partitions that is not cordoned and not full.
-    fn choose_dir(&self, registration: &metadata::Partition) -> PathBuf {
+    fn choose_dir(&self, registration: &metadata::Partition, loads: &mut Option<Vec<usize>>) -> PathBuf {
         let assigned = registration.directory_of(self.broker_id);
-        let dirs: Vec<&LogDir> = self.dirs.iter().filter(|dir| self.is_online(&dir.path)).collect();
-        if let Some(dir) = dirs.iter().find(|d| Some(d.id) == assigned) {
-            return dir.path.clone();
+        let online: Vec<(usize, &LogDir)> = self.dirs.iter().enumerate().filter(|(_, dir)| self.is_online(&dir.path)).collect();
+        let (chosen, dir) = match online.as_slice() {
+            [] => return PathBuf::new(),
+            [only] => *only,
+            several => match several.iter().find(|(_, dir)| Some(dir.id) == assigned) {
+                Some(assigned) => *assigned,
+                None => self.emptiest(several, loads.get_or_insert_with(|| self.partitions_of_dirs())),
+            },
+        };
+        if let Some(load) = loads.as_mut().and_then(|loads| loads.get_mut(chosen)) {
+            *load += 1;
         }
-        if let [only] = dirs.as_slice() {
-            return only.path.clone();
-        }
-        let mut counts = vec![0usize; dirs.len()];
-        for partition in self.all() {
-            let dir = partition.with_log(|log| log.dir().parent().map(PathBuf::from)).flatten();
-            if let Some(i) = dirs.iter().position(|d| Some(&d.path) == dir.as_ref()) {
-                counts[i] += 1;
-            }
-        }
+        dir.path.clone()
+    }
+
+    /// How many partitions each of `dirs` has.
+    fn partitions_of_dirs(&self) -> Vec<usize> {
+        let all = self.snapshot();
+        self.dirs.iter().map(|dir| all.iter().filter(|partition| partition.is_in(&dir.path)).count()).collect()
+    }
+
+    /// Of several directories, each with its place in `dirs`.
+    fn emptiest<'a>(&self, several: &[(usize, &'a LogDir)], loads: &[usize]) -> (usize, &'a LogDir) {
         let cordoned: Vec<Uuid> = self.cordoned_dirs().into_iter().map(|dir| dir.id).collect();
-        let is_cordoned = |i: usize| dirs.get(i).is_some_and(|dir| cordoned.contains(&dir.id));
-        let is_full = |i: usize| dirs.get(i).is_some_and(|dir| self.room_in(&dir.path).level() == Level::Full);
-        let fewest = (0..counts.len()).min_by_key(|i| (is_cordoned(*i), is_full(*i), counts[*i])).unwrap_or(0);
-        dirs.get(fewest).map(|d| d.path.clone()).unwrap_or_default()
+        let cost = |(at, dir): &(usize, &LogDir)| {
+            (cordoned.contains(&dir.id), self.room_in(&dir.path).level() == Level::Full, loads.get(*at).copied())
+        };
+        several.iter().copied().min_by_key(cost).unwrap_or(several[0])
     }
 
     fn delete_topic(&self, id: Uuid, name: &str, now: Now) {

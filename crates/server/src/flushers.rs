@@ -1,5 +1,5 @@
 //! The threads that sync logs: for records whose acknowledgement waits for it (flush.messages), for flush.ms, for rolled segments, and for
-//! partitions of topics that get their first records.
+//! partitions of topics that get their first records. They also create the logs of new partitions.
 //! One thread is there from the start; more are started while partitions wait and all that are there are busy, since a disk serves several
 //! syncs at a time better than one after the other. Never does: decide what to flush; that is the queue's. Kafka: `LogManager.flushDirtyLogs`.
 
@@ -52,7 +52,7 @@ impl Flushers {
 
     /// Ends the threads once nothing is due.
     pub fn stop(self) {
-        self.0.replicas.flushes().forget_begun();
+        self.0.replicas.flushes().forget_ahead();
         self.0.state.lock().stop = true;
         self.0.work.notify_all();
         loop {

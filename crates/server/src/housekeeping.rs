@@ -162,7 +162,7 @@ impl Housekeeping {
 
     fn retention(&self, now: Now) {
         for partition in self.broker.replicas().all() {
-            match partition.with_log(|log| log.delete_old_segments(now)) {
+            match partition.with_created_log(|log| log.delete_old_segments(now)) {
                 Some(Ok(deleted)) if deleted.segments > 0 => {
                     let name = &partition.topic_partition;
                     tracing::info!(partition = %name, segments = deleted.segments, bytes = deleted.bytes, "deleted old segments");
@@ -184,7 +184,7 @@ impl Housekeeping {
     }
 
     fn remove_deleted_files(&self, partition: &Partition, now: Now) {
-        let paths = partition.with_log(|log| log.take_deleted_files(now)).unwrap_or_default();
+        let paths = partition.with_created_log(|log| log.take_deleted_files(now)).unwrap_or_default();
         if let Err(error) = storage::unlink(self.broker.replicas().disk(), &paths) {
             tracing::error!(partition = %partition.topic_partition, %error, "cannot remove deleted files");
         }
@@ -192,7 +192,7 @@ impl Housekeeping {
 
     fn each_log(&self, what: &str, f: impl Fn(&mut Log) -> Result<(), storage::LogError>) {
         for partition in self.broker.replicas().all() {
-            if let Some(Err(error)) = partition.with_log(&f) {
+            if let Some(Err(error)) = partition.with_created_log(&f) {
                 tracing::error!(partition = %partition.topic_partition, %error, "cannot {what}");
             }
         }
@@ -210,7 +210,9 @@ impl Housekeeping {
 
 /// One offset of every partition, with the directory it is in.
 pub fn offsets(partitions: &[Arc<Partition>], offset: impl Fn(&Log) -> i64) -> Vec<(PathBuf, TopicPartition, i64)> {
-    let of = |partition: &Arc<Partition>| partition.with_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)));
+    let of = |partition: &Arc<Partition>| {
+        partition.with_created_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)))
+    };
     partitions.iter().filter_map(of).collect()
 }
 

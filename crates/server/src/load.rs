@@ -112,7 +112,7 @@ pub fn close_all(partitions: &[Arc<Partition>], is_offline: impl Fn(&Path) -> bo
             scope.spawn(|| {
                 while let Some(partition) = partitions.get(next.fetch_add(1, Relaxed)) {
                     let close = |log: &mut Log| log.close(clock::now()).map_err(|error| (error, is_offline(log.dir())));
-                    if let Some(Err((error, false))) = partition.with_log(close) {
+                    if let Some(Err((error, false))) = partition.with_created_log(close) {
                         tracing::error!(partition = %partition.topic_partition, %error, "log cannot be closed cleanly");
                         failed.lock().get_or_insert_with(|| error.to_string());
                     }

@@ -346,7 +346,7 @@ impl SimNode {
     /// Retention and removal of deleted files, as housekeeping does them. What fails is tried again next time.
     pub fn clean_logs(&mut self) {
         for partition in self.broker.replicas().all() {
-            partition.with_log(|log| {
+            partition.with_created_log(|log| {
                 let _ = log.delete_old_segments(self.now);
                 let _ = log.remove_deleted_files(self.now);
             });
@@ -360,7 +360,7 @@ impl SimNode {
         let mut cleaner = Cleaner::new(64 << 10, 0.9, 4096, [self.seed, 1]);
         for partition in self.broker.replicas().all() {
             let shared = SharedPartition(&partition);
-            let job = partition.with_log(|log| if log.config().cleanup_compact { log.to_clean(None, self.now).ok() } else { None });
+            let job = partition.with_created_log(|log| if log.config().cleanup_compact { log.to_clean(None, self.now).ok() } else { None });
             // What fails is tried again next time.
             if let Some(job) = job.flatten() {
                 let _ = cleaner.clean(&shared, &job, self.now, &AtOnce(self.now.mono));
@@ -404,7 +404,7 @@ impl SimNode {
         let marks = offsets(&partitions, Log::high_watermark);
         let mut closed = true;
         for partition in &partitions {
-            closed &= partition.with_log(|log| log.close(self.now).is_ok()).unwrap_or(true);
+            closed &= partition.with_created_log(|log| log.close(self.now).is_ok()).unwrap_or(true);
         }
         if closed && self.controller.close(self.now).is_ok() {
             let files = [(checkpoint::RECOVERY_POINT, ends), (checkpoint::LOG_START, starts), (checkpoint::HIGH_WATERMARK, marks)];
@@ -465,7 +465,9 @@ fn format(disk: &dyn Disk, dir: &Path, index: usize) -> std::io::Result<()> {
 
 /// One offset of every partition, with the directory it is in.
 fn offsets(partitions: &[Arc<Partition>], offset: impl Fn(&Log) -> i64) -> Vec<(PathBuf, TopicPartition, i64)> {
-    let of = |partition: &Arc<Partition>| partition.with_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)));
+    let of = |partition: &Arc<Partition>| {
+        partition.with_created_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)))
+    };
     partitions.iter().filter_map(of).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Very many partitions on one node: 50,000 on Gregor, 4,000 on Apache, which takes minutes for more. How fast they are created and opened, what
 //! they take of memory and of a core at rest, and how fast other requests are answered meanwhile and after.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::repo::Scratch;
@@ -31,10 +32,12 @@ fn measure(plan: &Plan, results: &mut Results) {
     for kind in &plan.kinds {
         let topics = if *kind == Kind::Apache { 4 } else { plan.either(50, 5) as usize };
         let mut add = |name: &str, value: f64| results.add(*kind, name, value);
-        let mut node = start(*kind, &scratch.join(&format!("{kind:?}")));
+        let dir = scratch.join(&format!("{kind:?}"));
+        let mut node = start(*kind, &dir);
         // Whoever asks is asked for one topic that is there before.
         load(&["topics", "create", &node.bootstrap(), "one", "1", "10"], Duration::from_secs(60));
         let bootstrap = node.bootstrap();
+        let begin = Instant::now();
         let creating = std::thread::spawn(move || {
             load(&["topics", "create", &bootstrap, TOPIC, &topics.to_string(), &EACH.to_string()], Duration::from_secs(300))
         });
@@ -45,6 +48,9 @@ fn measure(plan: &Plan, results: &mut Results) {
         add("create a topic of 1,000 partitions, longest, ms", created["create_max_us"] / 1000.0);
         let last = format!("{TOPIC}-{}", topics - 1);
         e2e::wait::until("all partitions have leaders", || all_led(node.port, &last, EACH).then_some(()));
+        // Neither broker lets CreateTopics wait for the files.
+        await_logs(&dir.join("data"), topics * EACH);
+        add("all logs created after, s", begin.elapsed().as_secs_f64());
         add("memory, all created, MiB", resident_mib(node.pid()));
         ask(&node, "after", 100, &mut add);
         describe(&node, &mut add);
@@ -65,6 +71,22 @@ fn measure(plan: &Plan, results: &mut Results) {
             add("open all, after kill -9, s", seconds_until(&mut node, |port| all_led(port, &last, EACH)));
         }
         node.stop();
+    }
+}
+
+/// Until there are directories of so many partitions. A file system that deleted as many files a minute ago may take a minute for it.
+fn await_logs(data: &Path, partitions: usize) {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    let count = || {
+        std::fs::read_dir(data)
+            .expect("the data directory")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(TOPIC))
+            .count()
+    };
+    while count() < partitions {
+        assert!(Instant::now() < deadline, "the logs of {partitions} partitions are not all there after five minutes");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

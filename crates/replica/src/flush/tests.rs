@@ -234,7 +234,7 @@ fn what_has_begun_is_durable_before_its_first_record_and_makes_way_for_flushes()
     assert_eq!(world.syncs(), durable, "the append syncs nothing");
 
     world.replicas.flushes().push_begun(world.partition(2));
-    world.replicas.flushes().forget_begun();
+    world.replicas.flushes().forget_ahead();
     let before = world.syncs();
     assert!(!world.run_flush() || world.syncs() > before, "only the flush of the append is left");
     assert_eq!(world.replicas.flushes().jobs(), 0);

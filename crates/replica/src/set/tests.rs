@@ -1,4 +1,4 @@
-//! Log directories that fail, by a disk whose operations in one directory fail.
+//! Partitions that come and go, and log directories that fail, by a disk whose operations in one directory fail.
 
 use super::*;
 use crate::Acks;
@@ -85,6 +85,17 @@ impl World {
         done.map(|done| done.info.first_offset).map_err(|error| error.code)
     }
 
+    /// As a flusher thread does.
+    fn create_logs(&self) {
+        while self.replicas.flushes().jobs() > 0 {
+            self.replicas.run_next_flush(&|| self.now);
+        }
+    }
+
+    fn exists(&self, n: usize, partition: i32) -> bool {
+        self.disk.exists(&dir(n).join(format!("t-{partition}")))
+    }
+
     /// Every operation in a directory fails, once.
     fn fail_dir(&self, n: usize) {
         self.failures.report(&dir(n), &std::io::Error::from_raw_os_error(5));
@@ -163,10 +174,98 @@ fn a_partition_that_cannot_be_created_is_offline() {
     let mut world = World::new();
     world.disk.fail_after(Some(0));
     let partition = world.partition(0, dir_id(1));
+    world.create_logs();
     world.disk.fail_after(None);
     assert_eq!(world.append(&partition), Err(ErrorCode::KafkaStorageError));
     assert!(world.failures.is_offline(&dir(1)));
     // Deleting its topic needs no disk.
     world.replay(metadata::Record::from(wire::messages::RemoveTopicRecord { topic_id: TOPIC, ..Default::default() }));
     assert!(world.replicas.get("t", 0).is_none());
+}
+
+#[test]
+fn a_partition_is_led_before_its_log_is_there_and_whoever_comes_first_creates_it() {
+    let mut world = World::new();
+    let partitions: Vec<_> = (0..3).map(|index| world.partition(index, dir_id(0))).collect();
+    assert!((0..3).all(|index| !world.exists(0, index)), "nothing waits for the disk");
+    assert!(partitions.iter().all(|p| p.is_leader() && p.high_watermark() == 0 && p.is_in(&dir(0))));
+    assert_eq!(world.replicas.flushes().jobs(), 1, "one thread creates all");
+    assert_eq!(world.append(&partitions[2]), Ok(0));
+    assert!(world.exists(0, 2) && !world.exists(0, 0));
+    world.create_logs();
+    assert!((0..3).all(|index| world.exists(0, index)));
+    assert_eq!(read(&partitions[0]), Ok(Bytes::new()));
+    assert_eq!((world.append(&partitions[0]), world.append(&partitions[2])), (Ok(0), Ok(1)));
+}
+
+#[test]
+fn what_is_decided_before_a_log_is_there_holds_when_it_is() {
+    let mut world = World::new();
+    let partition = world.partition(0, dir_id(0));
+    let config = wire::messages::ConfigRecord {
+        resource_type: metadata::ResourceType::TOPIC.0,
+        resource_name: "t".into(),
+        name: "segment.bytes".into(),
+        value: Some("2097152".into()),
+        ..Default::default()
+    };
+    world.replay(config.into());
+    for leader in [metadata::image::partition::NO_LEADER, BROKER] {
+        world.replay(wire::messages::PartitionChangeRecord { partition_id: 0, topic_id: TOPIC, leader, ..Default::default() }.into());
+    }
+    let epoch = partition.leader_epoch();
+    assert_eq!(epoch, 1);
+    world.create_logs();
+    let (segment_bytes, latest) = partition.with_log(|log| (log.config().segment_bytes, log.latest_epoch())).unwrap();
+    assert_eq!((segment_bytes, latest), (2_097_152, Some(epoch)));
+}
+
+#[test]
+fn a_topic_that_is_deleted_before_its_logs_are_there_leaves_nothing() {
+    let mut world = World::new();
+    let (first, second) = (world.partition(0, dir_id(0)), world.partition(1, dir_id(0)));
+    world.append(&first).unwrap();
+    world.replay(metadata::Record::from(wire::messages::RemoveTopicRecord { topic_id: TOPIC, ..Default::default() }));
+    world.create_logs();
+    assert_eq!(world.append(&second), Err(ErrorCode::KafkaStorageError));
+    assert!(!world.exists(0, 0) && !world.exists(0, 1));
+    assert!(first.with_log(|_| ()).is_none());
+    let left: Vec<_> = world.disk.list(&dir(0)).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert!(left.len() == 1 && left[0].starts_with("t-0.") && left[0].ends_with("-delete"), "{left:?}");
+}
+
+#[test]
+fn partitions_that_the_controller_leaves_to_the_broker_go_where_there_are_fewest() {
+    let mut world = World::new();
+    for index in 0..3 {
+        world.partition(index, dir_id(1));
+    }
+    let mut delta = Delta::default();
+    for partition_id in 3..10 {
+        let record = PartitionRecord {
+            partition_id,
+            topic_id: TOPIC,
+            replicas: vec![BROKER],
+            isr: vec![BROKER],
+            leader: BROKER,
+            directories: vec![directory_id::UNASSIGNED],
+            ..Default::default()
+        };
+        world.image.replay(&record.into(), &mut delta).unwrap();
+    }
+    world.replicas.apply(&delta, &world.image, world.now);
+    world.create_logs();
+    assert_eq!([0, 1].map(|n| (0..10).filter(|index| world.exists(n, *index)).count()), [5, 5]);
+}
+
+#[test]
+fn a_failed_directory_takes_what_was_to_be_created_there() {
+    let mut world = World::new();
+    let partition = world.partition(0, dir_id(0));
+    world.failures.report(&dir(0), &std::io::Error::from_raw_os_error(5));
+    world.failures.take_new(Waker::noop());
+    assert_eq!(world.replicas.directory_failed(&dir(0)), [TopicPartition::new("t", 0)]);
+    world.create_logs();
+    assert_eq!(world.append(&partition), Err(ErrorCode::KafkaStorageError));
+    assert!(!world.exists(0, 0));
 }

@@ -219,7 +219,7 @@ impl State {
         }
         let compacted =
             |log: &mut Log| log.config().cleanup_compact.then(|| (log.dir().parent().map(PathBuf::from), log.take_truncation()));
-        let (Some(dir), truncation) = partition.with_log(compacted)?? else { return None };
+        let (Some(dir), truncation) = partition.with_created_log(compacted)?? else { return None };
         if !replicas.is_online(&dir) {
             return None;
         }
@@ -233,7 +233,7 @@ impl State {
             }
             _ => noted,
         };
-        let job = partition.with_log(|log| log.delete_old_segments(now).and_then(|_| log.to_clean(checkpoint, now)))?;
+        let job = partition.with_created_log(|log| log.delete_old_segments(now).and_then(|_| log.to_clean(checkpoint, now)))?;
         Some(match job {
             Ok(job) => {
                 if job.checkpoint_reset {

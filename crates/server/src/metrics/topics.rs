@@ -79,12 +79,13 @@ pub fn logs(page: &mut Page, broker: &Broker, each: bool) {
     let partitions = broker.replicas().snapshot();
     let (mut rows, mut producers) = (Vec::with_capacity(partitions.len()), 0);
     for (at, partition) in partitions.iter().enumerate() {
-        let look = partition.with_log(|log| {
+        let look = partition.with_created_log(|log| {
             producers += log.producers().len();
             let (start, end) = (log.log_start_offset(), log.log_end_offset());
             Row { at: at as u32, size: log.size() as i64, segments: log.segment_count() as u32, start, end }
         });
-        rows.extend(look);
+        let to_be_created = || (!partition.is_offline()).then_some(Row { at: at as u32, size: 0, segments: 0, start: 0, end: 0 });
+        rows.extend(look.or_else(to_be_created));
     }
     page.gauge("kafka_server_replicamanager_produceridcount", "Producers that partitions remember", producers);
     page.gauge("kafka_server_replicamanager_offlinereplicacount", "Partitions here whose log failed", partitions.len() - rows.len());

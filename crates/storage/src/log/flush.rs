@@ -160,6 +160,10 @@ impl Log {
     /// The log is not to be used afterwards.
     pub fn close(&mut self, now: Now) -> Result<(), LogError> {
         let disk = self.disk.clone();
+        // Created by this start and never written to: what a power cut took of it the next start would create again.
+        if self.dir_dirty && !self.identity_synced && self.log_end_offset == 0 && self.truncations == 0 {
+            return Ok(());
+        }
         self.epochs.persist_used(disk.as_ref(), &self.dir, self.log_end_offset)?;
         // As in Kafka, a log without records gets no snapshot.
         let nothing_to_remember = self.log_end_offset == self.log_start_offset && self.producers.is_empty();

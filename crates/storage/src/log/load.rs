@@ -4,7 +4,7 @@
 
 use super::{CLEANED, DELETED, Log, SNAPSHOT, SWAP, jitter};
 use crate::config::LogConfig;
-use crate::epoch_cache::EpochCache;
+use crate::epoch_cache::{self, EpochCache};
 use crate::error::LogError;
 use crate::index::txn::AbortedTxn;
 use crate::partition_metadata;
@@ -57,13 +57,14 @@ impl Log {
         }
         let names = tidy(disk.as_ref(), &dir, is_new)?;
         let (topic_id, had_identity) = identify(disk.as_ref(), &dir, &names, topic_id)?;
-        let epochs = EpochCache::load(disk.as_ref(), &dir).or_else(|error| match error {
-            LogError::Corrupt { .. } => {
+        let epochs = match has(&names, epoch_cache::FILE_NAME).then(|| EpochCache::load(disk.as_ref(), &dir)).transpose() {
+            Ok(found) => found.unwrap_or_default(),
+            Err(error @ LogError::Corrupt { .. }) => {
                 tracing::warn!(%error, "leader epochs are taken from the batches");
-                Ok(EpochCache::default())
+                EpochCache::default()
             }
-            error => Err(error),
-        })?;
+            Err(error) => return Err(error),
+        };
         let mut log = Log {
             epochs,
             disk,
@@ -408,7 +409,8 @@ impl Log {
 
 /// The topic id of the directory, and whether its file was already there. A new one is written; the first append syncs it.
 fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid>) -> Result<(Option<Uuid>, bool), LogError> {
-    let known = match partition_metadata::read(disk, dir) {
+    let found = has(names, partition_metadata::FILE_NAME).then(|| partition_metadata::read(disk, dir)).transpose();
+    let known = match found.map(Option::flatten) {
         // Torn by a crash before anything was appended: there is nothing that it could mislabel.
         Err(LogError::Corrupt { .. }) if topic_id.is_some() && !has_data(disk, dir, names) => None,
         // Whoever opens the log knows by other means whose it is.
@@ -432,6 +434,10 @@ fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid
             Ok((Some(wanted), false))
         }
     }
+}
+
+fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|n| n == name)
 }
 
 fn has_data(disk: &dyn Disk, dir: &Path, names: &[String]) -> bool {

@@ -568,6 +568,25 @@ fn opening_cleanly_reads_only_the_tail() {
 }
 
 #[test]
+fn a_log_that_was_never_written_to_is_closed_without_a_sync_and_a_power_cut_takes_nothing_but_it() {
+    for seed in 0..100 {
+        let disk = disk();
+        let mut log = open(&disk, small());
+        log.assign_epoch(3, 0);
+        let (_, syncs) = disk.counts();
+        log.close(at(0)).unwrap();
+        assert_eq!(disk.counts().1, syncs);
+        disk.crash(&mut fastrand::Rng::with_seed(seed));
+        let mut log = open_with(&disk, small(), clean());
+        log.assign_epoch(4, 0);
+        assert_eq!(append(&mut log, 1, 0).first_offset, 0);
+        log.close(at(0)).unwrap();
+        disk.crash(&mut fastrand::Rng::with_seed(seed));
+        assert_eq!(open_with(&disk, small(), clean()).log_end_offset(), 1, "what was written is kept");
+    }
+}
+
+#[test]
 fn interrupted_work_is_tidied_up() {
     let disk = disk();
     let mut log = open(&disk, small());
