@@ -37,20 +37,21 @@ fn measure(plan: &Plan, results: &mut Results) {
         // Whoever asks is asked for one topic that is there before.
         load(&["topics", "create", &node.bootstrap(), "one", "1", "10"], Duration::from_secs(60));
         let bootstrap = node.bootstrap();
-        let begin = Instant::now();
+        let data = dir.join("data");
         let creating = std::thread::spawn(move || {
-            load(&["topics", "create", &bootstrap, TOPIC, &topics.to_string(), &EACH.to_string()], Duration::from_secs(300))
+            let begin = Instant::now();
+            let created = load(&["topics", "create", &bootstrap, TOPIC, &topics.to_string(), &EACH.to_string()], Duration::from_secs(300));
+            await_logs(&data, topics * EACH);
+            (created, begin.elapsed().as_secs_f64())
         });
         ask(&node, "meanwhile", 50, &mut add);
-        let created = creating.join().expect("all topics are created");
+        let (created, all_there) = creating.join().expect("all topics are created");
+        add("all logs created after, s", all_there);
         add("create topics of 1,000 partitions, partitions/s", (topics * EACH) as f64 / created["seconds"]);
         add("create a topic of 1,000 partitions, median, ms", created["create_p50_us"] / 1000.0);
         add("create a topic of 1,000 partitions, longest, ms", created["create_max_us"] / 1000.0);
         let last = format!("{TOPIC}-{}", topics - 1);
         e2e::wait::until("all partitions have leaders", || all_led(node.port, &last, EACH).then_some(()));
-        // Neither broker lets CreateTopics wait for the files.
-        await_logs(&dir.join("data"), topics * EACH);
-        add("all logs created after, s", begin.elapsed().as_secs_f64());
         add("memory, all created, MiB", resident_mib(node.pid()));
         ask(&node, "after", 100, &mut add);
         describe(&node, &mut add);
@@ -74,7 +75,7 @@ fn measure(plan: &Plan, results: &mut Results) {
     }
 }
 
-/// Until there are directories of so many partitions. A file system that deleted as many files a minute ago may take a minute for it.
+/// Until there are directories of so many partitions: neither broker lets CreateTopics wait for them. A file system that deleted as many files a minute ago may take a minute for it.
 fn await_logs(data: &Path, partitions: usize) {
     let deadline = Instant::now() + Duration::from_secs(300);
     let count = || {
