@@ -161,7 +161,7 @@ impl Log {
     pub fn close(&mut self, now: Now) -> Result<(), LogError> {
         let disk = self.disk.clone();
         // Created by this start and never written to: what a power cut took of it the next start would create again.
-        if self.dir_dirty && !self.identity_synced && self.log_end_offset == 0 && self.truncations == 0 {
+        if self.is_new && !self.identity_synced && self.log_end_offset == 0 {
             return Ok(());
         }
         self.epochs.persist_used(disk.as_ref(), &self.dir, self.log_end_offset)?;

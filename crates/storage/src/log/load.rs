@@ -85,6 +85,7 @@ impl Log {
             last_flush_ms: now.wall_ms,
             doomed: Vec::new(),
             dir_dirty: is_new,
+            is_new,
             jitter_seed: open.jitter_seed,
             truncations: 0,
             truncated_to: None,

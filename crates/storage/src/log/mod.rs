@@ -61,6 +61,8 @@ pub struct Log {
     doomed: Vec<(i64, Vec<PathBuf>)>,
     /// Names in the directory changed since it was last synced.
     dir_dirty: bool,
+    /// The directory was made when the log was opened: nothing of before can come back into it.
+    is_new: bool,
     jitter_seed: u64,
     /// How often records were cut off the end, and the lowest offset of that which the cleaner does not know yet.
     truncations: u64,

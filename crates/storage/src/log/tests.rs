@@ -587,6 +587,28 @@ fn a_log_that_was_never_written_to_is_closed_without_a_sync_and_a_power_cut_take
 }
 
 #[test]
+fn what_a_recovery_cut_off_does_not_come_back_after_a_clean_stop() {
+    let mut all_gone = 0;
+    for seed in 0..300 {
+        let disk = disk();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut log = open(&disk, LogConfig { segment_bytes: 400, ..LogConfig::default() });
+        for i in 0..6 {
+            append(&mut log, 3, i);
+        }
+        drop(log);
+        disk.crash(&mut rng);
+        let mut log = open_with(&disk, small(), LogOpen::default());
+        let end = log.log_end_offset();
+        log.close(at(0)).unwrap();
+        all_gone += u32::from(end == 0);
+        disk.crash(&mut rng);
+        assert_eq!(open_with(&disk, small(), LogOpen { recovery_point: end, ..clean() }).log_end_offset(), end, "seed {seed}");
+    }
+    assert!(all_gone > 30, "nothing was left in {all_gone} of 300 lives");
+}
+
+#[test]
 fn interrupted_work_is_tidied_up() {
     let disk = disk();
     let mut log = open(&disk, small());
