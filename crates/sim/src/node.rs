@@ -71,6 +71,8 @@ pub struct SimNode {
     next_token: u64,
     props: Props,
     seed: u64,
+    /// How much of what can wait is done when there is time for it.
+    whim: fastrand::Rng,
     open_files_max: usize,
 }
 
@@ -190,6 +192,7 @@ impl SimNode {
             next_token: 0,
             props,
             seed,
+            whim: fastrand::Rng::with_seed(seed),
             open_files_max,
         };
         let first = controller::MetadataUpdate {
@@ -280,12 +283,14 @@ impl SimNode {
         }
     }
 
-    /// Syncs what flush.messages asks for, as the flusher threads do, and lets the groups see it.
+    /// Syncs what flush.messages asks for, as the flusher threads do, and lets the groups see it. What is only done ahead of those who need it
+    /// (logs to be created, new partitions to be made durable) may come late.
     fn run_due_flushes(&mut self) -> bool {
         let now = self.now;
-        let mut any = false;
-        while self.broker.replicas().run_next_flush(&|| now).is_some() {
-            any = true;
+        let replicas = self.broker.replicas();
+        let any = !replicas.flushes().is_empty();
+        while !replicas.flushes().is_empty() || (replicas.flushes().jobs() > 0 && self.whim.u8(0..4) > 0) {
+            replicas.run_next_flush(&|| now);
         }
         if any {
             self.broker.tick(now);
