@@ -30,6 +30,11 @@ fn dir(n: usize) -> PathBuf {
     PathBuf::from(format!("/data/{n}"))
 }
 
+fn registration(partition_id: i32, directory: Uuid) -> Record {
+    let (replicas, isr, directories) = (vec![BROKER], vec![BROKER], vec![directory]);
+    PartitionRecord { partition_id, topic_id: TOPIC, replicas, isr, leader: BROKER, directories, ..Default::default() }.into()
+}
+
 impl World {
     /// Two directories, and a topic without partitions.
     fn new() -> World {
@@ -65,16 +70,7 @@ impl World {
 
     /// A partition that the controller has put into a directory.
     fn partition(&mut self, partition_id: i32, directory: Uuid) -> Arc<Partition> {
-        let record = PartitionRecord {
-            partition_id,
-            topic_id: TOPIC,
-            replicas: vec![BROKER],
-            isr: vec![BROKER],
-            leader: BROKER,
-            directories: vec![directory],
-            ..Default::default()
-        };
-        self.replay(record.into());
+        self.replay(registration(partition_id, directory));
         self.replicas.get("t", partition_id).unwrap()
     }
 
@@ -242,16 +238,7 @@ fn partitions_that_the_controller_leaves_to_the_broker_go_where_there_are_fewest
     }
     let mut delta = Delta::default();
     for partition_id in 3..10 {
-        let record = PartitionRecord {
-            partition_id,
-            topic_id: TOPIC,
-            replicas: vec![BROKER],
-            isr: vec![BROKER],
-            leader: BROKER,
-            directories: vec![directory_id::UNASSIGNED],
-            ..Default::default()
-        };
-        world.image.replay(&record.into(), &mut delta).unwrap();
+        world.image.replay(&registration(partition_id, directory_id::UNASSIGNED), &mut delta).unwrap();
     }
     world.replicas.apply(&delta, &world.image, world.now);
     world.create_logs();
