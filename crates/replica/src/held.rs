@@ -1,6 +1,6 @@
 //! What a partition has of its log: the log, or what is needed to create it.
 //!
-//! Creating a log makes a directory and four files, 40 us of the kernel's: a topic of a thousand partitions would hold the metadata thread, and with it
+//! Creating a log makes a directory and four files, 50 us and more: a topic of a thousand partitions would hold the metadata thread, and with it
 //! everybody who creates a topic meanwhile. So a partition is led, and known to all, as soon as the metadata says so; its log is created by a flusher
 //! thread soon after, or by whoever needs it first, under the partition's lock. Kafka: `ReplicaManager.applyDelta`, on a thread of its own, too,
 //! which CreateTopics does not wait for.

@@ -2,10 +2,12 @@
 
 use base::TopicPartition;
 use base::disk::Disk;
+use replica::Partition;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use storage::{LogError, checkpoint};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use storage::{Log, LogError, checkpoint};
 
 pub const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
 pub const LOG_START: &str = "log-start-offset-checkpoint";
@@ -24,6 +26,14 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Offsets, LogError> {
 pub fn write(disk: &dyn Disk, path: &Path, offsets: &Offsets) -> io::Result<()> {
     let lines = offsets.iter().map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition));
     disk.write_atomically(path, checkpoint::to_text(lines).as_bytes())
+}
+
+/// One offset of every partition whose log is there, with the directory it is in.
+pub fn offsets(partitions: &[Arc<Partition>], offset: impl Fn(&Log) -> i64) -> Vec<(PathBuf, TopicPartition, i64)> {
+    let of = |partition: &Arc<Partition>| {
+        partition.with_created_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)))
+    };
+    partitions.iter().filter_map(of).collect()
 }
 
 /// `topic partition offset`

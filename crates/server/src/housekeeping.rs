@@ -4,14 +4,14 @@
 
 use crate::assignments::Assignments;
 use crate::bell::Bell;
-use crate::checkpoint;
+use crate::checkpoint::{self, offsets};
 use crate::clock;
 use crate::guard;
 use crate::heap;
 use crate::listeners::{ConnectionLimits, DynamicListeners};
 use crate::log_dirs::LogDirs;
 use crate::program;
-use base::{Instant, Now, TopicPartition};
+use base::{Instant, Now};
 use broker::Broker;
 use parking_lot::Mutex;
 use replica::Partition;
@@ -206,14 +206,6 @@ impl Housekeeping {
             tracing::error!(file, %error, "cannot write a checkpoint; check the disk");
         }
     }
-}
-
-/// One offset of every partition, with the directory it is in.
-pub fn offsets(partitions: &[Arc<Partition>], offset: impl Fn(&Log) -> i64) -> Vec<(PathBuf, TopicPartition, i64)> {
-    let of = |partition: &Arc<Partition>| {
-        partition.with_created_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)))
-    };
-    partitions.iter().filter_map(of).collect()
 }
 
 fn millis(ms: i64) -> Duration {

@@ -3,13 +3,13 @@
 
 use crate::assignments::Assignments;
 use crate::bell::Bell;
-use crate::checkpoint;
+use crate::checkpoint::{self, offsets};
 use crate::cleaner::{LogCleaner, Manager};
 use crate::clock;
 use crate::dir_failures::FailureWatch;
 use crate::flushers::Flushers;
 use crate::health::{Health, Phase};
-use crate::housekeeping::{Housekeeping, offsets};
+use crate::housekeeping::Housekeeping;
 use crate::lifecycle::{Lifecycle, Registration};
 use crate::listeners::{self, ConnectionLimits, DynamicListeners, Listeners};
 use crate::log_dirs::{self, DirLock, LogDirs};

@@ -2,7 +2,7 @@
 //! that lasts is on the disk it is given: metadata log, partitions, checkpoints and markers, in the directories of log.dirs.
 
 use base::disk::{DirFailures, Disk, WatchedDisk};
-use base::{Instant, Now, Slot, TopicPartition, Uuid};
+use base::{Instant, Now, Slot, Uuid};
 use broker::{Broker, BrokerParts, Metrics};
 use config::{BrokerConfig, Layers, Props};
 use controller::node::{Event, Node};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use raft::{Endpoint, ReplicaKey, Voter, VoterSet};
 use replica::{Partition, PartitionSet};
 use server::assignments::Assignments;
-use server::checkpoint;
+use server::checkpoint::{self, offsets};
 use server::dir_failures::FailureWatch;
 use server::log_dirs::{DirLock, LogDirs};
 use server::meta_properties::{self, MetaProperties};
@@ -466,14 +466,6 @@ fn format(disk: &dyn Disk, dir: &Path, index: usize) -> std::io::Result<()> {
     let meta = MetaProperties { cluster_id: CLUSTER_ID.into(), node_id: NODE_ID, directory_id: Some(directory_id(index)) };
     meta.write(disk, dir)?;
     disk.sync_dir(Path::new("/"))
-}
-
-/// One offset of every partition, with the directory it is in.
-fn offsets(partitions: &[Arc<Partition>], offset: impl Fn(&Log) -> i64) -> Vec<(PathBuf, TopicPartition, i64)> {
-    let of = |partition: &Arc<Partition>| {
-        partition.with_created_log(|log| (log.dir().to_path_buf(), log.topic_partition().clone(), offset(log)))
-    };
-    partitions.iter().filter_map(of).collect()
 }
 
 /// What `kafka-storage format` would leave for an empty log: every feature at its newest level.

@@ -75,7 +75,8 @@ fn measure(plan: &Plan, results: &mut Results) {
     }
 }
 
-/// Until there are directories of so many partitions: neither broker lets CreateTopics wait for them. A file system that deleted as many files a minute ago may take a minute for it.
+/// Until there are directories of so many partitions: neither broker lets CreateTopics wait for them. A file system that deleted as many files a
+/// minute ago may take a minute for it.
 fn await_logs(data: &Path, partitions: usize) {
     let deadline = Instant::now() + Duration::from_secs(300);
     let count = || {

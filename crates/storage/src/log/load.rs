@@ -57,14 +57,17 @@ impl Log {
         }
         let names = tidy(disk.as_ref(), &dir, is_new)?;
         let (topic_id, had_identity) = identify(disk.as_ref(), &dir, &names, topic_id)?;
-        let epochs = match has(&names, epoch_cache::FILE_NAME).then(|| EpochCache::load(disk.as_ref(), &dir)).transpose() {
-            Ok(found) => found.unwrap_or_default(),
-            Err(error @ LogError::Corrupt { .. }) => {
-                tracing::warn!(%error, "leader epochs are taken from the batches");
-                EpochCache::default()
-            }
-            Err(error) => return Err(error),
+        let epochs = match has(&names, epoch_cache::FILE_NAME) {
+            true => EpochCache::load(disk.as_ref(), &dir),
+            false => Ok(EpochCache::default()),
         };
+        let epochs = epochs.or_else(|error| match error {
+            LogError::Corrupt { .. } => {
+                tracing::warn!(%error, "leader epochs are taken from the batches");
+                Ok(EpochCache::default())
+            }
+            error => Err(error),
+        })?;
         let mut log = Log {
             epochs,
             disk,
@@ -410,8 +413,11 @@ impl Log {
 
 /// The topic id of the directory, and whether its file was already there. A new one is written; the first append syncs it.
 fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid>) -> Result<(Option<Uuid>, bool), LogError> {
-    let found = has(names, partition_metadata::FILE_NAME).then(|| partition_metadata::read(disk, dir)).transpose();
-    let known = match found.map(Option::flatten) {
+    let found = match has(names, partition_metadata::FILE_NAME) {
+        true => partition_metadata::read(disk, dir),
+        false => Ok(None),
+    };
+    let known = match found {
         // Torn by a crash before anything was appended: there is nothing that it could mislabel.
         Err(LogError::Corrupt { .. }) if topic_id.is_some() && !has_data(disk, dir, names) => None,
         // Whoever opens the log knows by other means whose it is.
@@ -437,6 +443,7 @@ fn identify(disk: &dyn Disk, dir: &Path, names: &[String], topic_id: Option<Uuid
     }
 }
 
+/// Asked before a file is read that new directories do not have: one that is not found makes the disk look after the whole log directory.
 fn has(names: &[String], name: &str) -> bool {
     names.iter().any(|n| n == name)
 }
